@@ -1,0 +1,1 @@
+//! Embedding and semantic search as plain SQL, for Apache DataFusion.
