@@ -1,1 +1,3 @@
 //! Embedding and semantic search as plain SQL, for Apache DataFusion.
+
+pub mod planner;
