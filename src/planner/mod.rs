@@ -7,8 +7,9 @@
 //! |---|---|---|---|
 //! | 1 | `semantic.lower_to_sync` | function rewrite | before type coercion, so that a synchronous twin is coerced, folded and pushed down like any function |
 //! | 2 | `semantic.constant_once` | optimizer | after literals are folded and subqueries are made joins, before the calls are moved |
-//! | 3 | `semantic.extract_async` | optimizer, last that moves expressions | the rules before it merge projections and push predicates through them |
-//! | 4 | `semantic.check_async` | optimizer, last | sees what will be planned physically |
+//! | 3 | `semantic.drop_inferred` | optimizer | after predicates were pushed into joins, before the calls are moved |
+//! | 4 | `semantic.extract_async` | optimizer, last that moves expressions | the rules before it merge projections and push predicates through them |
+//! | 5 | `semantic.check_async` | optimizer, last | sees what will be planned physically |
 //!
 //! The optimizer runs its list of rules several times. Each time the rules before ours undo part of the
 //! extraction, and it is done again with the same outcome.
@@ -19,6 +20,7 @@
 
 mod calls;
 mod check_async;
+mod drop_inferred;
 mod evaluate_constants;
 mod extract_async;
 mod lower_to_sync;
@@ -35,6 +37,7 @@ use datafusion::prelude::SessionContext;
 pub use lower_to_sync::{SyncTwin, When};
 
 use check_async::CheckAsync;
+use drop_inferred::DropInferred;
 use evaluate_constants::EvaluateConstants;
 use extract_async::ExtractAsync;
 use lower_to_sync::LowerToSync;
@@ -50,6 +53,7 @@ pub fn register(ctx: &SessionContext, twins: Vec<SyncTwin>) -> Result<()> {
     let lower = Arc::new(LowerToSync::new(twins));
     state.write().register_function_rewrite(Arc::clone(&lower) as _)?;
     ctx.add_optimizer_rule(Arc::new(EvaluateConstants));
+    ctx.add_optimizer_rule(Arc::new(DropInferred));
     ctx.add_optimizer_rule(Arc::new(ExtractAsync::new(lower)));
     ctx.add_optimizer_rule(Arc::new(CheckAsync));
     Ok(())
