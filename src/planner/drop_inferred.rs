@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinType, Result};
+use datafusion::common::{Column, JoinType, Result};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
@@ -30,7 +30,10 @@ impl OptimizerRule for DropInferred {
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         match plan {
             LogicalPlan::Join(join)
-                if matches!(join.join_type, JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi) =>
+                if matches!(
+                    join.join_type,
+                    JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi
+                ) =>
             {
                 drop_inferred(join)
             }
@@ -40,42 +43,55 @@ impl OptimizerRule for DropInferred {
 }
 
 fn drop_inferred(mut join: Join) -> Result<Transformed<LogicalPlan>> {
-    let mut on_left = vec![];
-    predicates(&join.left, &mut on_left)?;
-    let conjuncts = join.filter.as_ref().map(split_conjunction).unwrap_or_default();
-    let conjuncts: Vec<&Expr> = conjuncts.into_iter().filter(|conjunct| contains_async(conjunct)).collect();
+    let right = without(&join.right, &stated_of_right(&join)?)?;
+    let left = without(&join.left, &stated_of_left(&join)?)?;
+    let dropped = right.is_some() || left.is_some();
+    join.right = right.unwrap_or(join.right);
+    join.left = left.unwrap_or(join.left);
+    Ok(Transformed::new_transformed(LogicalPlan::Join(join), dropped))
+}
 
-    // what the join states already, written over the bottom of each side
-    let (mut of_left, mut of_right) = (vec![], vec![]);
+/// What `join` states of its right side elsewhere: in its condition, or by a filter on the keys of the left side.
+/// Written over the bottom of the right side.
+fn stated_of_right(join: &Join) -> Result<Vec<Expr>> {
+    let mut stated = stated_by_condition(join, &join.on, &join.right)?;
     let mut keys = vec![];
     for (left, right) in &join.on {
         if let (Some(left), Some(right)) = (at_bottom(left, &join.left)?, at_bottom(right, &join.right)?) {
             keys.push((left, right));
         }
     }
-    for predicate in &on_left {
-        if let Some(predicate) = with_keys(predicate, keys.iter().map(|(left, right)| (left, right)))? {
-            of_right.push(predicate);
+    let mut filters = vec![];
+    predicates(&join.left, &mut filters)?;
+    for predicate in &filters {
+        // keys only, because the two sides of a join of a table with itself have the same columns at the bottom
+        let is_key = |column: &Column| keys.iter().any(|(key, _)| key.try_as_col() == Some(column));
+        if predicate.column_refs().into_iter().all(is_key) {
+            stated.push(replace(predicate, &keys)?);
         }
     }
-    for conjunct in conjuncts {
-        let to_right = replace(conjunct, join.on.iter().map(|(left, right)| (left, right)))?;
-        let to_left = replace(conjunct, join.on.iter().map(|(left, right)| (right, left)))?;
-        for (predicate, side, of_side) in
-            [(to_right, &join.right, &mut of_right), (to_left, &join.left, &mut of_left)]
-        {
-            if within(&predicate, side) {
-                of_side.extend(at_bottom(&predicate, side)?);
-            }
-        }
-    }
+    Ok(stated)
+}
 
-    let right = without(&join.right, &of_right)?;
-    let left = without(&join.left, &of_left)?;
-    let dropped = right.is_some() || left.is_some();
-    join.right = right.unwrap_or(join.right);
-    join.left = left.unwrap_or(join.left);
-    Ok(Transformed::new_transformed(LogicalPlan::Join(join), dropped))
+/// What the condition of `join` states of its left side, written over the bottom of it.
+fn stated_of_left(join: &Join) -> Result<Vec<Expr>> {
+    let keys: Vec<_> = join
+        .on
+        .iter()
+        .map(|(left, right)| (right.clone(), left.clone()))
+        .collect();
+    stated_by_condition(join, &keys, &join.left)
+}
+
+fn stated_by_condition(join: &Join, keys: &[(Expr, Expr)], side: &LogicalPlan) -> Result<Vec<Expr>> {
+    let mut stated = vec![];
+    for conjunct in join.filter.as_ref().map(split_conjunction).unwrap_or_default() {
+        let predicate = replace(conjunct, keys)?;
+        if contains_async(&predicate) && within(&predicate, side) {
+            stated.extend(at_bottom(&predicate, side)?);
+        }
+    }
+    Ok(stated)
 }
 
 /// Adds the predicates with async calls of the filters of `plan`, written over the bottom of it.
@@ -94,7 +110,9 @@ fn predicates(plan: &LogicalPlan, found: &mut Vec<Expr>) -> Result<()> {
 /// The input of a node that this rule looks through.
 fn below(plan: &LogicalPlan) -> Option<&LogicalPlan> {
     match plan {
-        LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Projection(_) => Some(plan.inputs()[0]),
+        LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Projection(_) => {
+            Some(plan.inputs()[0])
+        }
         _ => None,
     }
 }
@@ -118,38 +136,36 @@ fn at_bottom(expr: &Expr, plan: &LogicalPlan) -> Result<Option<Expr>> {
 }
 
 fn replace_columns(expr: &Expr, plan: &LogicalPlan) -> Result<Expr> {
-    let Some(sources) = sources(plan) else { return Ok(expr.clone()) };
-    let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-    replace(expr, columns.iter().zip(&sources))
+    let Some(sources) = sources(plan) else {
+        return Ok(expr.clone());
+    };
+    let columns: Vec<_> = plan
+        .schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .zip(sources)
+        .collect();
+    replace(expr, &columns)
 }
 
 /// `expr` with the first of each pair replaced by the second.
-fn replace<'a>(expr: &Expr, pairs: impl Iterator<Item = (&'a Expr, &'a Expr)> + Clone) -> Result<Expr> {
+fn replace(expr: &Expr, pairs: &[(Expr, Expr)]) -> Result<Expr> {
     let replaced = expr.clone().transform_down(|expr| {
-        let to = pairs.clone().find_map(|(from, to)| (*from == expr).then(|| to.clone()));
-        Ok(match to {
-            Some(to) => Transformed::new(to, true, TreeNodeRecursion::Jump),
+        Ok(match pairs.iter().find(|(from, _)| *from == expr) {
+            Some((_, to)) => Transformed::new(to.clone(), true, TreeNodeRecursion::Jump),
             None => Transformed::no(expr),
         })
     })?;
     Ok(replaced.data)
 }
 
-/// [`replace`], if `predicate` reads no column but the first ones of `keys`: the two sides of a join of a table
-/// with itself have the same columns at their bottom.
-fn with_keys<'a>(
-    predicate: &Expr,
-    keys: impl Iterator<Item = (&'a Expr, &'a Expr)> + Clone,
-) -> Result<Option<Expr>> {
-    let is_key = |column: &Expr| keys.clone().any(|(key, _)| key == column);
-    let only_keys = predicate.column_refs().into_iter().all(|column| is_key(&Expr::Column(column.clone())));
-    only_keys.then(|| replace(predicate, keys.clone())).transpose()
-}
-
 /// `plan` without those conjuncts of its filters that are among `stated`, which is written over the bottom of it.
 /// None if there are none.
 fn without(plan: &Arc<LogicalPlan>, stated: &[Expr]) -> Result<Option<Arc<LogicalPlan>>> {
-    let Some(input) = below(plan).filter(|_| !stated.is_empty()) else { return Ok(None) };
+    let Some(input) = below(plan).filter(|_| !stated.is_empty()) else {
+        return Ok(None);
+    };
     let input = Arc::new(input.clone());
     let new_input = without(&input, stated)?;
     if let LogicalPlan::Filter(filter) = plan.as_ref() {
@@ -169,7 +185,9 @@ fn without(plan: &Arc<LogicalPlan>, stated: &[Expr]) -> Result<Option<Arc<Logica
             }));
         }
     }
-    let Some(new_input) = new_input else { return Ok(None) };
+    let Some(new_input) = new_input else {
+        return Ok(None);
+    };
     let plan = plan.with_new_exprs(plan.expressions(), vec![Arc::unwrap_or_clone(new_input)])?;
     Ok(Some(Arc::new(plan)))
 }

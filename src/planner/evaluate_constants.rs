@@ -32,17 +32,11 @@ impl OptimizerRule for EvaluateConstants {
     }
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        let has_rows = match &plan {
-            LogicalPlan::Projection(_)
-            | LogicalPlan::Filter(_)
-            | LogicalPlan::Aggregate(_)
-            | LogicalPlan::Window(_)
-            | LogicalPlan::Sort(_)
-            | LogicalPlan::Join(_) => plan.inputs().iter().any(|input| input.max_rows().is_none_or(|rows| rows > 1)),
-            _ => false,
-        };
-        let enabled = config.options().optimizer.enable_physical_uncorrelated_scalar_subquery;
-        if !enabled || !has_rows || !calls_async(&plan) {
+        let enabled = config
+            .options()
+            .optimizer
+            .enable_physical_uncorrelated_scalar_subquery;
+        if !enabled || !has_place(&plan) || !calls_async(&plan) {
             return Ok(Transformed::no(plan));
         }
         let mut found = false;
@@ -64,6 +58,24 @@ impl OptimizerRule for EvaluateConstants {
         let inputs = plan.inputs().into_iter().cloned().collect();
         with_exprs(&plan, exprs, inputs).map(Transformed::yes)
     }
+}
+
+/// Whether a scalar subquery in an expression of `plan` works, and is of use: there can be more than one row.
+fn has_place(plan: &LogicalPlan) -> bool {
+    let works = match plan {
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::Aggregate(_) => true,
+        // DataFusion cannot repartition or sort rows without columns by a scalar subquery
+        LogicalPlan::Window(_) | LogicalPlan::Sort(_) | LogicalPlan::Join(_) => plan
+            .inputs()
+            .iter()
+            .all(|input| !input.schema().fields().is_empty()),
+        _ => false,
+    };
+    works
+        && plan
+            .inputs()
+            .iter()
+            .any(|input| input.max_rows().is_none_or(|rows| rows > 1))
 }
 
 /// Whether `expr` has the same value for every row of the query.
@@ -92,7 +104,10 @@ fn is_constant(expr: &Expr) -> bool {
 
 /// `SELECT expr`, as a scalar subquery.
 fn once(expr: Expr) -> Result<Expr> {
-    let row = EmptyRelation { produce_one_row: true, schema: Arc::new(DFSchema::empty()) };
+    let row = EmptyRelation {
+        produce_one_row: true,
+        schema: Arc::new(DFSchema::empty()),
+    };
     let projection = Projection::try_new(vec![expr], Arc::new(LogicalPlan::EmptyRelation(row)))?;
     Ok(Expr::ScalarSubquery(Subquery {
         subquery: Arc::new(LogicalPlan::Projection(projection)),

@@ -6,11 +6,11 @@ use datafusion::common::{DFSchema, JoinType, Result, plan_err};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan};
 
-use super::columns::{Place, add_columns, extract, ready_calls, substitute};
+use super::columns::{CallColumns, Place, add_columns, extract, ready_calls, substitute};
 use super::filter;
 use super::reuse::within;
-use crate::planner::schema::restore;
 use crate::planner::calls::{as_async_call, contains_async};
+use crate::planner::schema::restore;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 
 /// Computes the calls over one side on that side, for every type of join, and moves the conjuncts with a call
@@ -75,8 +75,12 @@ fn add_side(
     side: Arc<LogicalPlan>,
     calls: &[Expr],
     other: &DFSchema,
-) -> Result<(Arc<LogicalPlan>, Vec<(Expr, Expr)>)> {
-    if calls.is_empty() { Ok((side, vec![])) } else { add_columns(side, calls, other) }
+) -> Result<(Arc<LogicalPlan>, CallColumns)> {
+    if calls.is_empty() {
+        Ok((side, vec![]))
+    } else {
+        add_columns(side, calls, other)
+    }
 }
 
 fn check_one_sided(

@@ -9,7 +9,10 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
 
@@ -20,7 +23,11 @@ impl Random {
     /// An integer expression over `columns`.
     fn value(&mut self, columns: &[&str], depth: u64) -> String {
         if depth == 0 {
-            return if self.below(6) == 0 { self.below(4).to_string() } else { self.pick(columns).to_owned() };
+            return if self.below(6) == 0 {
+                self.below(4).to_string()
+            } else {
+                self.pick(columns).to_owned()
+            };
         }
         let inner = |random: &mut Self| random.value(columns, depth - 1);
         match self.below(12) {
@@ -31,7 +38,8 @@ impl Random {
             7 => format!("coalesce({}, {})", inner(self), inner(self)),
             8 => format!("dist({}, {})", inner(self), inner(self)),
             9 => {
-                let (condition, then, otherwise) = (self.condition(columns, depth - 1), inner(self), inner(self));
+                let (condition, then, otherwise) =
+                    (self.condition(columns, depth - 1), inner(self), inner(self));
                 format!("CASE WHEN {condition} THEN {then} ELSE {otherwise} END")
             }
             _ => inner(self),
@@ -42,7 +50,11 @@ impl Random {
         let values = |random: &mut Self| (random.value(columns, depth), random.value(columns, depth));
         if depth > 0 && self.below(2) == 0 {
             let op = self.pick(&["AND", "AND", "OR"]);
-            return format!("({} {op} {})", self.condition(columns, depth - 1), self.condition(columns, depth - 1));
+            return format!(
+                "({} {op} {})",
+                self.condition(columns, depth - 1),
+                self.condition(columns, depth - 1)
+            );
         }
         let (left, right) = values(self);
         match self.below(6) {
@@ -53,23 +65,41 @@ impl Random {
         }
     }
 
-    /// A `FROM` clause and the columns that it gives.
+    /// A `FROM` clause and the columns that it gives. The sides of a join name their columns differently, because
+    /// DataFusion's pushdown of filters through a hash join confuses columns of one name.
     fn source(&mut self, depth: u64) -> (String, Vec<&'static str>) {
         match self.below(6) {
             0 | 1 => (format!("{} a", self.pick(&["t", "n"])), vec!["a.x", "a.y"]),
             2 if depth > 0 => (format!("({}) a", self.select(depth - 1)), vec!["a.p", "a.q"]),
             _ => {
-                let join = self.pick(&["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "LEFT SEMI JOIN", "LEFT ANTI JOIN"]);
+                let join = self.pick(&[
+                    "JOIN",
+                    "JOIN",
+                    "LEFT JOIN",
+                    "RIGHT JOIN",
+                    "FULL JOIN",
+                    "LEFT SEMI JOIN",
+                    "LEFT ANTI JOIN",
+                ]);
                 let (left, right) = (self.pick(&["t", "n"]), self.pick(&["t", "n"]));
-                let columns: &[&str] = if join == "JOIN" { &["a.x", "a.y", "b.x", "b.y"] } else { &["b.x", "b.y"] };
-                let (key, other) = (self.value(&["a.x", "a.y"], 1), self.value(&["b.x", "b.y"], 1));
+                let columns: &[&str] = if join == "JOIN" {
+                    &["a.x", "a.y", "b.u", "b.v"]
+                } else {
+                    &["b.u", "b.v"]
+                };
+                let (key, other) = (self.value(&["a.x", "a.y"], 1), self.value(&["b.u", "b.v"], 1));
                 let (op, more) = (self.pick(&["=", "=", "<"]), self.condition(columns, 1));
                 let visible = if join.starts_with("LEFT ") && join != "LEFT JOIN" {
                     vec!["a.x", "a.y"]
                 } else {
-                    vec!["a.x", "b.y", "b.x"]
+                    vec!["a.x", "b.v", "b.u"]
                 };
-                (format!("{left} a {join} {right} b ON {key} {op} {other} AND {more}"), visible)
+                (
+                    format!(
+                        "{left} a {join} (SELECT x AS u, y AS v FROM {right}) b ON {key} {op} {other} AND {more}"
+                    ),
+                    visible,
+                )
             }
         }
     }
@@ -98,22 +128,24 @@ impl Random {
                 let limit = 1 + self.below(3);
                 format!("SELECT {p} AS p, {q} AS q FROM {source}{filter} ORDER BY {p}, {q} LIMIT {limit}")
             }
-            4 => format!("SELECT {p} AS p, {q} AS q FROM {source}{filter} UNION ALL SELECT x AS p, {} AS q FROM n", self.value(&["x", "y"], 2)),
+            4 => format!(
+                "SELECT {p} AS p, {q} AS q FROM {source}{filter} UNION ALL SELECT x AS p, {} AS q FROM n",
+                self.value(&["x", "y"], 2)
+            ),
             _ => format!("SELECT {p} AS p, {q} AS q FROM {source}{filter}"),
         }
     }
 }
 
+/// `RANDOM_QUERIES=5000 cargo test random_queries` compares more of them.
 #[tokio::test]
 async fn random_queries() {
-    let count: u64 = std::env::var("RANDOM_QUERIES").map_or(150, |count| count.parse().unwrap());
+    let count: u64 = std::env::var("RANDOM_QUERIES").map_or(100, |count| count.parse().unwrap());
     let mut compared = 0;
     for seed in 0..count {
         let sql = format!("{} /* unordered */", Random(seed).select(2));
-        println!("SEED {seed} {sql}");
         let partitions = if seed % 2 == 0 { 1 } else { 4 };
         let expected = Session::reference(partitions).run(&sql).await;
-        println!("reference done");
         let found = Session::new(partitions).run(&sql).await;
         match (found, expected) {
             (Ok(found), Ok(expected)) => {
@@ -122,21 +154,18 @@ async fn random_queries() {
             }
             (Err(found), Ok(_)) => assert!(is_ours(&found), "seed {seed}: {sql}\n{found}"),
             // the query itself is wrong, or DataFusion cannot do it
-            (_, Err(e)) => println!("REF {e}\n   {sql}"),
+            (_, Err(_)) => {}
         }
     }
-    println!("compared {compared}");
-    assert!(compared * 10 > count * 7, "only {compared} of {count} queries were comparable");
+    assert!(
+        compared * 10 > count * 7,
+        "only {compared} of {count} queries were comparable"
+    );
 }
 
 /// Whether the error is one that a query may get from the planner rules.
 fn is_ours(error: &DataFusionError) -> bool {
     let text = error.find_root().to_string();
-    text.starts_with("Error during planning") && (text.contains("over both sides") || text.contains("around it"))
-}
-
-#[tokio::test]
-async fn one_query() {
-    let Ok(sql) = std::env::var("SQL") else { return };
-    println!("{}", Session::new(1).plan(&sql).await.unwrap());
+    text.starts_with("Error during planning")
+        && (text.contains("over both sides") || text.contains("around it"))
 }
