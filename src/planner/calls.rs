@@ -1,8 +1,9 @@
 //! What the rules need to know about an async call inside an expression.
 
-use datafusion::common::DFSchema;
+use std::sync::Arc;
+
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, BinaryExpr, Case, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
 
@@ -44,13 +45,29 @@ pub(super) fn calls_async(plan: &LogicalPlan) -> bool {
     found
 }
 
-/// Whether `call` can be computed over its input as it stands: no other async call has to come first.
+/// Whether an expression of the node `plan` itself refers to the query around a subquery. A subquery that could not
+/// be made a join (yet) has such nodes; the rules leave them alone, because those columns are not in their input.
+pub(super) fn is_correlated(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    // the closure never fails
+    let _ = plan.apply_expressions(|expr| {
+        found |= expr.contains_outer();
+        Ok(if found {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    });
+    found
+}
+
+/// Whether `expr` is a call that can be computed over its input as it stands: no other async call comes first.
 fn is_ready(expr: &Expr) -> bool {
     as_async_call(expr).is_some_and(|call| !call.args.iter().any(contains_async))
 }
 
-/// A condition under which one operand of a conditional expression is evaluated, written as the `CASE` that
-/// evaluates it: `CASE operand WHEN unless[0] THEN NULL ... WHEN when THEN value END`, or `... ELSE value END`.
+/// A condition under which one operand of a conditional expression is evaluated: none of `unless` holds, and then
+/// `when`, if there is one. With an `operand` these are values that it may equal, as in `CASE operand WHEN ...`.
 ///
 /// Kept as a `CASE`, not as one boolean, so that a condition still protects the conditions after it:
 /// `CASE WHEN x = 0 THEN 0 WHEN 10 / x > 2 THEN f(x) END` must not divide by zero.
@@ -242,7 +259,7 @@ pub(super) fn mask_call(call: Expr, guards: &[Guard], schema: &DFSchema) -> Resu
     let args = std::iter::once(mask)
         .chain(function.args[1..].iter().cloned())
         .collect();
-    let masked = Expr::ScalarFunction(ScalarFunction::new_udf(function.func.clone(), args));
+    let masked = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&function.func), args));
     let (before, after) = (call.to_field(schema)?.1, masked.to_field(schema));
     Ok(match after {
         Ok((_, after))

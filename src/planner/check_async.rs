@@ -6,7 +6,7 @@ use datafusion::logical_expr::dml::WriteOp;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-use super::calls::{as_async_call, contains_async};
+use super::calls::{as_async_call, contains_async, is_correlated};
 
 /// The rule `semantic.check_async`, right after [`super::ExtractAsync`]: an async call outside a projection, or
 /// nested in another one, is an error that names the function, the clause and the cure. Without it the query
@@ -32,14 +32,14 @@ fn check(node: &LogicalPlan) -> Result<()> {
     if let LogicalPlan::Dml(statement) = node {
         return check_statement(statement);
     }
-    let exprs = node.expressions();
-    // a correlated subquery that could not be made a join: DataFusion has its own error for it
-    if exprs.iter().any(Expr::contains_outer) {
+    // DataFusion has its own error for a subquery that stays correlated
+    if is_correlated(node) {
         return Ok(());
     }
-    for expr in &exprs {
+    node.apply_expressions(|expr| {
         expr.apply(|expr| check_expr(expr, node))?;
-    }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
     Ok(())
 }
 

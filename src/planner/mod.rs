@@ -15,8 +15,11 @@
 //! extraction, and it is done again with the same outcome.
 //!
 //! What the rules assume of an async function: NULL as the first argument gives NULL without a call (so rows can
-//! be left out by making the argument NULL), and `Volatility::Stable` or `Immutable` (a `Volatile` call is not
-//! shared between clauses by the optimizer).
+//! be left out by making the argument NULL), and `Volatility::Stable`: an `Immutable` function is evaluated
+//! synchronously to prune files, and a `Volatile` one that is called twice in a clause is computed once.
+//!
+//! An error of a rule reaches the user inside contexts that name the rule; `DataFusionError::find_root` gives the
+//! plain text. The rules need the optimizer as it is by default: with `skip_failed_rules` their errors are lost.
 
 mod calls;
 mod check_async;

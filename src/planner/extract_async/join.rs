@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, Result, plan_err};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan};
@@ -11,7 +12,6 @@ use super::filter;
 use super::reuse::within;
 use crate::planner::calls::{as_async_call, contains_async};
 use crate::planner::schema::restore;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 
 /// Computes the calls over one side on that side, for every type of join, and moves the conjuncts with a call
 /// over both sides of an inner join into a filter above it.

@@ -12,16 +12,16 @@ use std::sync::Arc;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::utils::split_conjunction_owned;
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, Sort};
+use datafusion::logical_expr::{Filter, LogicalPlan, Projection, Sort};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::calls::{calls_async, contains_async};
+use super::calls::{calls_async, contains_async, is_correlated};
 use super::lower_to_sync::LowerToSync;
 use super::schema::{project_as, restore, with_exprs};
 use columns::{Place, extract};
 pub(super) use reuse::within;
 pub(super) use sink::sources;
-use sink::{filter_first, on_top, sort_first};
+use sink::{filter_first, on_top, reaches_async, sort_first};
 
 /// The rule `semantic.extract_async`: every async call ends up in a projection below the clause that uses it,
 /// innermost first, because the stock planner runs async calls right nowhere else (apache/datafusion#20031).
@@ -52,8 +52,7 @@ impl OptimizerRule for ExtractAsync {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        // not decorrelated (yet): the expressions of the outer query are not here
-        if plan.expressions().iter().any(Expr::contains_outer) {
+        if is_correlated(&plan) {
             return Ok(Transformed::no(plan));
         }
         let plan = if calls_async(&plan) {
@@ -127,12 +126,13 @@ fn is_only(plan: &LogicalPlan, name: &str) -> bool {
 /// A filter runs its cheap conjuncts first, then those with calls in the order in which they are written, each
 /// only on the rows that the ones before it left.
 fn filter(node: Filter) -> Result<Transformed<LogicalPlan>> {
-    let before = node.clone();
+    if !contains_async(&node.predicate) && !reaches_async(&node.input) {
+        return Ok(Transformed::no(LogicalPlan::Filter(node)));
+    }
     let schema = Arc::clone(node.input.schema());
     let (slow, cheap): (Vec<_>, Vec<_>) = split_conjunction_owned(node.predicate)
         .into_iter()
         .partition(contains_async);
-    let any_slow = !slow.is_empty();
     let mut plan = filter_first(cheap, node.input)?;
     for conjunct in slow {
         let (input, exprs) = extract(plan, vec![conjunct], Place::Below, &DFSchema::empty())?;
@@ -140,9 +140,6 @@ fn filter(node: Filter) -> Result<Transformed<LogicalPlan>> {
             Some(filter) => Arc::new(filter),
             None => input,
         };
-    }
-    if !any_slow && *plan == LogicalPlan::Filter(before) {
-        return Ok(Transformed::no(Arc::unwrap_or_clone(plan)));
     }
     changed(restore(Arc::unwrap_or_clone(plan), schema.columns(), &schema)?)
 }

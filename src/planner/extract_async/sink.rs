@@ -86,19 +86,28 @@ fn sink(
     Ok(Some(Arc::new(plan)))
 }
 
+/// Whether there is a projection with async calls that [`filter_first`] could put a predicate below.
+pub(super) fn reaches_async(plan: &LogicalPlan) -> bool {
+    filter_passes(plan) && (calls_async(plan) || reaches_async(plan.inputs()[0]))
+}
+
+fn filter_passes(plan: &LogicalPlan) -> bool {
+    matches!(
+        plan,
+        LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_)
+    )
+}
+
+fn sort_passes(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_))
+}
+
 /// A filter of `conjuncts` on `input`, each below the async calls that it does not depend on.
-pub(super) fn filter_first(conjuncts: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
-    fn pass(plan: &LogicalPlan) -> bool {
-        matches!(
-            plan,
-            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_)
-        )
-    }
-    let mut input = input;
+pub(super) fn filter_first(conjuncts: Vec<Expr>, mut input: Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
     let mut stay = vec![];
     for conjunct in conjuncts {
         let put = |exprs: Vec<Expr>, input: &Arc<LogicalPlan>| on_top(exprs, Arc::clone(input));
-        match sink(&input, std::slice::from_ref(&conjunct), pass, &put)? {
+        match sink(&input, std::slice::from_ref(&conjunct), filter_passes, &put)? {
             Some(sunk) => input = sunk,
             None => stay.push(conjunct),
         }
@@ -133,12 +142,9 @@ pub(super) fn sort_first(
     sort: &Sort,
     rewrite: &dyn Fn(Sort) -> Result<LogicalPlan>,
 ) -> Result<Option<Arc<LogicalPlan>>> {
-    fn pass(plan: &LogicalPlan) -> bool {
-        matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_))
-    }
     let Some(fetch) = sort.fetch else { return Ok(None) };
     let keys: Vec<Expr> = sort.expr.iter().map(|key| key.expr.clone()).collect();
-    sink(&sort.input, &keys, pass, &|keys, input| {
+    sink(&sort.input, &keys, sort_passes, &|keys, input| {
         if input.max_rows().is_some_and(|rows| rows <= fetch) {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 use super::check_all;
 
 #[tokio::test]
-async fn every_type() {
+async fn inner() {
     check_all(&[
         (
             "SELECT a.x, b.x FROM t a JOIN t b ON f(a.x) = f(b.x)",
@@ -30,6 +30,13 @@ async fn every_type() {
             "2|3",
             "f=3 g=3",
         ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn outer_semi_and_anti() {
+    check_all(&[
         (
             "SELECT a.x, b.x FROM t a LEFT JOIN t b ON f(a.x) = f(b.y)",
             "1|- 2|1 3|2",

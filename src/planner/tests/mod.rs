@@ -10,20 +10,20 @@ mod plans;
 mod register;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use arrow::util::display::array_value_to_string;
 use async_trait::async_trait;
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -102,6 +102,16 @@ impl ScalarUDFImpl for Mock {
         Ok(DataType::Int64)
     }
 
+    fn return_field_from_args(&self, _: ReturnFieldArgs) -> Result<FieldRef> {
+        let metadata = match self.name {
+            "tag" => HashMap::from([("made_by".to_owned(), self.name.to_owned())]),
+            _ => HashMap::new(),
+        };
+        Ok(Arc::new(
+            Field::new(self.name, DataType::Int64, true).with_metadata(metadata),
+        ))
+    }
+
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         self.compute(&args)
     }
@@ -115,7 +125,7 @@ impl AsyncScalarUDFImpl for Mock {
 }
 
 /// A session with the tables `t` (3 rows), `n` (with NULLs) and `big` (20,000 rows), and the functions `f` (x10),
-/// `g` (x100), `pic` (x2, an image function) and `dist` (x1, a distance).
+/// `g` (x100), `pic` (x2, an image function), `dist` (x1, a distance) and `tag` (x1, marks its field with metadata).
 struct Session {
     ctx: SessionContext,
     counts: Counts,
@@ -131,7 +141,7 @@ impl Session {
             when,
         };
         let twins = vec![twin("pic", When::WhenNested), twin("dist", When::Always)];
-        for name in ["f", "g", "pic", "dist"] {
+        for name in ["f", "g", "pic", "dist", "tag"] {
             let mock = session.mock(name, name);
             session
                 .ctx
@@ -144,7 +154,7 @@ impl Session {
     /// With synchronous functions of the same names, and without our rules: what the answers must be.
     fn reference(partitions: usize) -> Self {
         let session = Self::bare(partitions);
-        for name in ["f", "g", "pic", "dist"] {
+        for name in ["f", "g", "pic", "dist", "tag"] {
             session.ctx.register_udf(session.sync(name));
         }
         session
@@ -189,6 +199,7 @@ impl Session {
             "f" => (10, 1),
             "g" => (100, 1),
             "pic" => (2, 1),
+            "tag" => (1, 1),
             _ => (1, 2),
         };
         let signature = Signature::exact(vec![DataType::Int64; arguments], Volatility::Stable);

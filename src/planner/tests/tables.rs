@@ -150,3 +150,36 @@ async fn views_and_columns_named_like_calls() {
     ])
     .await;
 }
+
+/// The metadata of a call's field (which tells the space of an embedding) reaches the rows that the user gets.
+#[tokio::test]
+async fn metadata_survives() {
+    for sql in [
+        "SELECT tag(x) AS d FROM t",
+        "SELECT tag(g(x)) AS d FROM t",
+        "SELECT tag(x) AS d FROM t WHERE tag(x) > 1 ORDER BY tag(x) LIMIT 1",
+        "SELECT d FROM (SELECT tag(x) AS d, x FROM t) WHERE d > 1",
+        "SELECT tag(x) AS d FROM t GROUP BY tag(x)",
+        "SELECT tag(a.x) AS d FROM t a JOIN t b ON tag(a.x) = tag(b.x) LIMIT 1",
+        "SELECT x, tag(x) AS d FROM t ORDER BY x LIMIT 1",
+        "SELECT tag(1) AS d FROM t",
+        "SELECT CASE WHEN x > 1 THEN tag(x) END AS c, tag(y) AS d FROM t",
+        "SELECT tag(a) AS d FROM (VALUES (1), (2)) AS v (a)",
+    ] {
+        let batches = Session::new(4)
+            .ctx
+            .sql(sql)
+            .await
+            .unwrap()
+            .collect()
+            .await
+            .unwrap();
+        let schema = batches[0].schema();
+        let field = schema.field_with_name("d").unwrap();
+        assert_eq!(
+            field.metadata().get("made_by").map(String::as_str),
+            Some("tag"),
+            "{sql}"
+        );
+    }
+}
