@@ -1,0 +1,4 @@
+//! Files and URLs.
+
+pub(crate) mod download;
+pub(crate) mod glob;
