@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ort::session::{Session, SessionInputValue};
-use ort::value::Outlet;
+use ort::value::{Outlet, Tensor};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::runtime;
@@ -15,6 +15,30 @@ pub(super) struct Graph {
     path: PathBuf,
     /// Runs of one graph follow each other: each uses all cores.
     session: OnceCell<Arc<Mutex<Session>>>,
+}
+
+/// An input of the graph. `ort` panics if a tensor is made before the library is loaded, so none is made outside.
+#[derive(Debug)]
+pub(super) struct Input {
+    pub(super) name: &'static str,
+    pub(super) shape: Vec<usize>,
+    pub(super) numbers: Numbers,
+}
+
+/// The numbers of a tensor, row by row.
+#[derive(Debug)]
+pub(super) enum Numbers {
+    I64(Vec<i64>),
+    F32(Vec<f32>),
+}
+
+impl Input {
+    fn into_tensor(self) -> ort::Result<SessionInputValue<'static>> {
+        Ok(match self.numbers {
+            Numbers::I64(numbers) => Tensor::from_array((self.shape, numbers))?.into(),
+            Numbers::F32(numbers) => Tensor::from_array((self.shape, numbers))?.into(),
+        })
+    }
 }
 
 impl Graph {
@@ -29,7 +53,7 @@ impl Graph {
     /// All of it is done off the async workers. When the future is dropped, a run that has begun is not awaited.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        inputs: Vec<(&'static str, SessionInputValue<'static>)>,
+        inputs: Vec<Input>,
         outputs: &'static [&'static str],
         read: impl FnOnce(&[usize], &[f32]) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -39,16 +63,17 @@ impl Graph {
         blocking(move || {
             let failed = |error: &dyn std::fmt::Display| Error::Data(format!("cannot run {}: {error}", path.display()));
             let asked: Vec<&str> = session.inputs().iter().map(Outlet::name).collect();
-            if let Some(unknown) = asked.iter().find(|asked| inputs.iter().all(|(name, _)| name != *asked)) {
+            if let Some(unknown) = asked.iter().find(|asked| inputs.iter().all(|input| input.name != **asked)) {
                 return query_err!("{} asks for an unknown input '{unknown}'", path.display());
             }
-            let inputs: Vec<_> = inputs.into_iter().filter(|(name, _)| asked.contains(name)).collect();
+            let inputs = inputs.into_iter().filter(|input| asked.contains(&input.name));
+            let inputs: ort::Result<Vec<_>> = inputs.map(|input| Ok((input.name, input.into_tensor()?))).collect();
             let names: Vec<&str> = session.outputs().iter().map(Outlet::name).collect();
             let Some(name) = outputs.iter().find(|name| names.contains(name)).or(names.first()) else {
                 return query_err!("{} has no output", path.display());
             };
             let name = (*name).to_owned();
-            let results = session.run(inputs).map_err(|e| failed(&e))?;
+            let results = session.run(inputs.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
             let (shape, values) = results[name.as_str()].try_extract_tensor::<f32>().map_err(|e| failed(&e))?;
             let shape: Vec<usize> = shape.iter().map(|&side| usize::try_from(side).unwrap_or_default()).collect();
             read(&shape, values)

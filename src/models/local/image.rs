@@ -1,13 +1,11 @@
 //! Image models: preprocessing, one run a request batch.
 use async_trait::async_trait;
-use ort::session::SessionInputValue;
-use ort::value::Tensor;
 
 use super::config::image_space;
 use super::folder::ModelFolder;
-use super::graph::Graph;
+use super::graph::{Graph, Input, Numbers};
 use super::preprocess::Preprocessor;
-use crate::error::{Error, Result, query_err};
+use crate::error::{Result, query_err};
 use crate::image::Image;
 use crate::models::{Embeddings, ImageEmbedder};
 use crate::types::embedding::EmbeddingSpace;
@@ -61,9 +59,8 @@ impl ImageEmbedder for LocalImageModel {
             }
         }
         let (width, height) = size.unwrap_or_default();
-        let shape = [images.len(), 3, height as usize, width as usize];
-        let tensor = Tensor::from_array((shape, tensor))
-            .map_err(|error| Error::Data(format!("cannot make a tensor of {shape:?}: {error}")))?;
+        let shape = vec![images.len(), 3, height as usize, width as usize];
+        let input = Input { name: "pixel_values", shape, numbers: Numbers::F32(tensor) };
         let (name, rows, dimensions) = (self.name.clone(), images.len(), self.space.dimensions());
         let read = move |shape: &[usize], output: &[f32]| {
             if shape != [rows, dimensions] {
@@ -73,6 +70,6 @@ impl ImageEmbedder for LocalImageModel {
             }
             Embeddings::new(rows, dimensions, output.to_vec())
         };
-        self.graph.run(vec![("pixel_values", SessionInputValue::from(tensor))], OUTPUTS, read).await
+        self.graph.run(vec![input], OUTPUTS, read).await
     }
 }

@@ -2,14 +2,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ort::session::SessionInputValue;
-use ort::value::Tensor;
 use tokenizers::{Encoding, Tokenizer, TruncationParams};
 use tokio::sync::OnceCell;
 
 use super::config::TextConfig;
 use super::folder::ModelFolder;
-use super::graph::{Graph, blocking};
+use super::graph::{Graph, Input, Numbers, blocking};
 use super::pooling::normalize;
 use crate::error::{Error, Result, query_err};
 use crate::models::{Embeddings, InputType, TextEmbedder};
@@ -73,12 +71,8 @@ impl LocalTextModel {
             mask.extend(std::iter::repeat_n(0, padding));
         }
         let types = vec![0_i64; ids.len()];
-        let tensor = |values: Vec<i64>| match Tensor::from_array(([texts.len(), padded], values)) {
-            Ok(tensor) => Ok(SessionInputValue::from(tensor)),
-            Err(error) => Err(Error::Data(format!("cannot make a tensor of {} x {padded} tokens: {error}", texts.len()))),
-        };
-        let inputs =
-            vec![("input_ids", tensor(ids)?), ("attention_mask", tensor(mask)?), ("token_type_ids", tensor(types)?)];
+        let input = |name, numbers| Input { name, shape: vec![texts.len(), padded], numbers: Numbers::I64(numbers) };
+        let inputs = vec![input("input_ids", ids), input("attention_mask", mask), input("token_type_ids", types)];
 
         let (pooling, normalized) = (self.config.pooling, self.config.normalize);
         let (name, dimensions) = (self.folder.name().to_owned(), self.config.space.dimensions());

@@ -1,0 +1,8 @@
+//! What users rely on, in one binary: linking DataFusion once is slow enough.
+
+mod http;
+mod images;
+mod local_models;
+mod mock;
+mod register;
+mod slt;
