@@ -1,12 +1,16 @@
 //! Embedding and semantic search as plain SQL, for Apache DataFusion.
+#[cfg(feature = "shell")]
+pub mod cli;
 pub mod config;
 mod error;
 mod functions;
 pub mod image;
 mod inference;
-mod io;
+pub mod io;
 pub mod models;
+pub mod planner;
 mod register;
+pub mod session;
 pub mod types;
 pub mod vector;
 

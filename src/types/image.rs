@@ -16,7 +16,7 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields, UInt8Type, UInt32Type};
 
 use super::{
-    EXTENSION_METADATA_KEY, EXTENSION_NAME_KEY, FIXED_SHAPE_TENSOR_EXTENSION, IMAGE_EXTENSION, MODE_KEY,
+    EXTENSION_METADATA_KEY, EXTENSION_NAME_KEY, TENSOR_EXTENSION, IMAGE_EXTENSION, MODE_KEY,
 };
 use crate::error::{Result, query_err};
 use crate::image::{Image, Mode};
@@ -39,7 +39,7 @@ impl ImageType {
             (IMAGE_EXTENSION, DataType::Struct(_)) => {
                 Some(Self::Any(metadata.get(MODE_KEY).and_then(|mode| mode.parse().ok())))
             }
-            (FIXED_SHAPE_TENSOR_EXTENSION, DataType::FixedSizeList(item, _))
+            (TENSOR_EXTENSION, DataType::FixedSizeList(item, _))
                 if item.data_type() == &DataType::UInt8 =>
             {
                 let (width, height, mode) = parse_shape(metadata.get(EXTENSION_METADATA_KEY)?)?;
@@ -76,7 +76,7 @@ impl ImageType {
                 metadata
             }
             Self::Fixed(width, height, mode) => HashMap::from([
-                (EXTENSION_NAME_KEY.to_owned(), FIXED_SHAPE_TENSOR_EXTENSION.to_owned()),
+                (EXTENSION_NAME_KEY.to_owned(), TENSOR_EXTENSION.to_owned()),
                 (
                     EXTENSION_METADATA_KEY.to_owned(),
                     format!(

@@ -1,7 +1,10 @@
-//! The Arrow layout and metadata of an embedding and of an image, and how a cell prints. Arrow only.
+//! The Arrow layout and metadata of an embedding and of an image, and how a cell of either prints. Arrow only.
 
+pub mod display;
 pub mod embedding;
 pub mod image;
+mod kind;
+mod sparkline;
 
 /// Field metadata: the space in which an embedding lives, see [`embedding::EmbeddingSpace::name`].
 pub const SPACE_KEY: &str = "semantic.space";
@@ -16,4 +19,4 @@ pub const EXTENSION_METADATA_KEY: &str = "ARROW:extension:metadata";
 /// Extension type of a decoded image, see [`image`].
 pub const IMAGE_EXTENSION: &str = "semantic.image";
 /// Arrow's extension type for tensors of one shape; an image is `[height, width, channels]` of uint8.
-pub const FIXED_SHAPE_TENSOR_EXTENSION: &str = "arrow.fixed_shape_tensor";
+pub const TENSOR_EXTENSION: &str = "arrow.fixed_shape_tensor";
