@@ -5,8 +5,9 @@ use datafusion::common::Result;
 use datafusion::prelude::SessionContext;
 
 use crate::config::SemanticOptions;
-use crate::functions::{self, FunctionContext, FunctionsTable, Glob};
+use crate::functions::{self, FunctionContext, FunctionsTable, Glob, Lowering};
 use crate::models::Registry;
+use crate::planner::{self, SyncTwin, When};
 
 /// Gives an existing session the functions, the options `semantic.*` and the planner rules, with the local provider.
 ///
@@ -40,8 +41,16 @@ pub fn register_with(ctx: &SessionContext, registry: Registry) -> Result<()> {
     let documented = functions.iter().filter_map(|f| Some((f.udf.name(), f.documentation.as_ref()?)));
     ctx.register_udtf("functions", Arc::new(FunctionsTable::new(documented)));
     ctx.register_udtf("glob", Arc::new(Glob));
+    let mut twins = Vec::new();
     for function in functions {
+        if let Some((twin, lowering)) = function.twin {
+            let when = match lowering {
+                Lowering::Always => When::Always,
+                Lowering::WhenNested => When::WhenNested,
+            };
+            twins.push(SyncTwin { function: function.udf.name().to_owned(), twin: Arc::new(twin), when });
+        }
         ctx.register_udf(function.udf);
     }
-    Ok(())
+    planner::register(ctx, twins)
 }

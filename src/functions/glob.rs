@@ -1,9 +1,11 @@
 //! The table function `glob(pattern)`.
+use std::fs::Metadata;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableFunctionImpl, TableProvider};
@@ -13,7 +15,8 @@ use datafusion::datasource::TableType;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::io::glob::{FoundFile, glob};
+use crate::error::query_err;
+use crate::io::glob::glob;
 
 /// `glob('photos/*.png')`: a table of files with path, size in bytes and last_modified (UTC), sorted by path.
 ///
@@ -71,24 +74,34 @@ impl TableProvider for GlobTable {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let pattern = self.pattern.clone();
-        let files = SpawnedTask::spawn_blocking(move || glob(&pattern)).join_unwind().await;
-        let files = files.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?;
-        let files = files.map_err(|error| DataFusionError::from(error.in_function("glob")))?;
+        let files = SpawnedTask::spawn_blocking(move || found(&pattern)).join_unwind().await;
+        let files = files.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
         let batch = batch(&files, Arc::clone(&self.schema))?;
         let source = MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
         Ok(source)
     }
 }
 
-fn batch(files: &[FoundFile], schema: SchemaRef) -> Result<RecordBatch> {
-    let modified = |file: &FoundFile| {
-        let since = file.last_modified?.duration_since(UNIX_EPOCH).ok()?;
+/// Path, size and time of each file. A file that went away meanwhile is not there.
+fn found(pattern: &str) -> Result<Vec<(PathBuf, Metadata)>> {
+    let files = match pattern.split_once("://") {
+        Some(("file", path)) => glob(path),
+        Some((scheme, _)) => query_err!("cannot list '{scheme}://': local paths can be listed"),
+        None => glob(pattern),
+    };
+    let files = files.map_err(|error| DataFusionError::from(error.in_function("glob")))?;
+    Ok(files.into_iter().filter_map(|file| std::fs::metadata(&file).ok().map(|metadata| (file, metadata))).collect())
+}
+
+fn batch(files: &[(PathBuf, Metadata)], schema: SchemaRef) -> Result<RecordBatch> {
+    let modified = |metadata: &Metadata| {
+        let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         i64::try_from(since.as_micros()).ok()
     };
-    let paths: StringArray = files.iter().map(|file| Some(file.path.to_string_lossy())).collect();
-    let sizes: Int64Array = files.iter().map(|file| i64::try_from(file.size).ok()).collect();
-    let modified: TimestampMicrosecondArray = files.iter().map(modified).collect();
-    let columns: Vec<Arc<dyn datafusion::arrow::array::Array>> =
+    let paths: StringArray = files.iter().map(|(path, _)| Some(path.to_string_lossy())).collect();
+    let sizes: Int64Array = files.iter().map(|(_, metadata)| i64::try_from(metadata.len()).ok()).collect();
+    let modified: TimestampMicrosecondArray = files.iter().map(|(_, metadata)| modified(metadata)).collect();
+    let columns: Vec<ArrayRef> =
         vec![Arc::new(paths), Arc::new(sizes), Arc::new(modified.with_timezone("UTC"))];
     Ok(RecordBatch::try_new(schema, columns)?)
 }

@@ -23,7 +23,8 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use url::Url;
 
 use super::file_catalog::Catalogs;
-use super::paths::{self, Found, GLOB_CHARACTERS};
+use super::glob::GLOB_CHARACTERS;
+use super::paths::{self, Found};
 
 /// Makes quoted paths tables in every schema of `ctx`. A registered table of that name goes first.
 ///

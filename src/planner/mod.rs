@@ -1,3 +1,61 @@
-//! What happens to a statement between its text and its plan.
+//! Makes async functions legal in every clause of SQL, and calls them for as few rows as the query needs.
+//!
+//! DataFusion runs an async scalar function right only in a projection, one level deep. The rules here change a
+//! plan so that this is where every call ends up. They know async functions by their kind, not by their names.
+//!
+//! | order | rule | hook | why there |
+//! |---|---|---|---|
+//! | 1 | `semantic.lower_to_sync` | function rewrite | before type coercion, so that a synchronous twin is coerced, folded and pushed down like any function |
+//! | 2 | `semantic.constant_once` | optimizer | after literals are folded and subqueries are made joins, before the calls are moved |
+//! | 3 | `semantic.drop_inferred` | optimizer | after predicates were pushed into joins, before the calls are moved |
+//! | 4 | `semantic.extract_async` | optimizer, last that moves expressions | the rules before it merge projections and push predicates through them |
+//! | 5 | `semantic.check_async` | optimizer, last | sees what will be planned physically |
+//!
+//! The optimizer runs its list of rules several times. Each time the rules before ours undo part of the
+//! extraction, and it is done again with the same outcome.
+//!
+//! What the rules assume of an async function: NULL as the first argument gives NULL without a call (so rows can
+//! be left out by making the argument NULL), and `Volatility::Stable` or `Immutable` (a `Volatile` call is not
+//! shared between clauses by the optimizer).
 
+mod calls;
+mod check_async;
+mod drop_inferred;
+mod evaluate_constants;
+mod extract_async;
+mod lower_to_sync;
 pub mod named_arguments;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::FunctionRegistry;
+use datafusion::prelude::SessionContext;
+
+pub use lower_to_sync::{SyncTwin, When};
+
+use check_async::CheckAsync;
+use drop_inferred::DropInferred;
+use evaluate_constants::EvaluateConstants;
+use extract_async::ExtractAsync;
+use lower_to_sync::LowerToSync;
+
+/// Installs the planner rules on `ctx`, after all rules that it has: register other optimizer rules first.
+///
+/// Installing them again changes nothing; the twins given first stay.
+pub fn register(ctx: &SessionContext, twins: Vec<SyncTwin>) -> Result<()> {
+    let state = ctx.state_ref();
+    if state.read().analyzer().function_rewrites().iter().any(|rewrite| rewrite.name() == LowerToSync::NAME) {
+        return Ok(());
+    }
+    let lower = Arc::new(LowerToSync::new(twins));
+    state.write().register_function_rewrite(Arc::clone(&lower) as _)?;
+    ctx.add_optimizer_rule(Arc::new(EvaluateConstants));
+    ctx.add_optimizer_rule(Arc::new(DropInferred));
+    ctx.add_optimizer_rule(Arc::new(ExtractAsync::new(lower)));
+    ctx.add_optimizer_rule(Arc::new(CheckAsync));
+    Ok(())
+}

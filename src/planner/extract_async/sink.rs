@@ -1,0 +1,120 @@
+//! Lets what makes fewer rows run before the async calls that do not depend on it: cheap predicates, and a sort
+//! with a limit over other keys.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::Result;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Sort};
+
+use crate::planner::calls::{calls_async, contains_async};
+
+/// `exprs`, written over the output of `node`, written over its input instead: through a projection (whose
+/// expressions they repeat) or a subquery's alias. None where they read a column that an async call computes, or
+/// one that is not the same each time.
+pub(super) fn through(exprs: &[Expr], node: &LogicalPlan) -> Result<Option<Vec<Expr>>> {
+    let below: Vec<Expr> = match node {
+        LogicalPlan::Projection(projection) => {
+            projection.expr.iter().map(|expr| expr.clone().unalias_nested().data).collect()
+        }
+        LogicalPlan::SubqueryAlias(alias) => alias.input.schema().columns().into_iter().map(Expr::Column).collect(),
+        _ => return Ok(Some(exprs.to_vec())),
+    };
+    let mut possible = true;
+    let mut replace = |expr: Expr| match &expr {
+        Expr::Column(column) => {
+            let source = &below[node.schema().index_of_column(column)?];
+            possible &= !contains_async(source) && !source.is_volatile();
+            Ok(Transformed::yes(source.clone()))
+        }
+        _ => Ok(Transformed::no(expr)),
+    };
+    let replaced = exprs.iter().map(|expr| Ok(expr.clone().transform_up(&mut replace)?.data));
+    let replaced = replaced.collect::<Result<Vec<_>>>()?;
+    Ok(possible.then_some(replaced))
+}
+
+/// What [`sink`] puts below the async calls: given the expressions and the input there, the new input.
+type Put<'a> = &'a dyn Fn(Vec<Expr>, &Arc<LogicalPlan>) -> Result<Option<LogicalPlan>>;
+
+/// `plan` with what `put` makes of `exprs` placed below the deepest projection with async calls that can be
+/// reached through nodes that `pass` allows. None if there is no such projection, or nothing to put.
+fn sink(
+    plan: &Arc<LogicalPlan>,
+    exprs: &[Expr],
+    pass: fn(&LogicalPlan) -> bool,
+    put: Put,
+) -> Result<Option<Arc<LogicalPlan>>> {
+    if !pass(plan) {
+        return Ok(None);
+    }
+    let Some(below) = through(exprs, plan)? else { return Ok(None) };
+    let input = Arc::new(plan.inputs()[0].clone());
+    let sunk = match sink(&input, &below, pass, put)? {
+        Some(sunk) => sunk,
+        None if calls_async(plan) => match put(below, &input)? {
+            Some(plan) => Arc::new(plan),
+            None => return Ok(None),
+        },
+        None => return Ok(None),
+    };
+    let plan = plan.with_new_exprs(plan.expressions(), vec![Arc::unwrap_or_clone(sunk)])?;
+    Ok(Some(Arc::new(plan)))
+}
+
+/// A filter of `conjuncts` on `input`, each below the async calls that it does not depend on.
+pub(super) fn filter_first(conjuncts: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
+    fn pass(plan: &LogicalPlan) -> bool {
+        matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_))
+    }
+    let mut input = input;
+    let mut stay = vec![];
+    for conjunct in conjuncts {
+        let put = |exprs: Vec<Expr>, input: &Arc<LogicalPlan>| on_top(exprs, Arc::clone(input));
+        match sink(&input, std::slice::from_ref(&conjunct), pass, &put)? {
+            Some(sunk) => input = sunk,
+            None => stay.push(conjunct),
+        }
+    }
+    Ok(match on_top(stay, Arc::clone(&input))? {
+        Some(filter) => Arc::new(filter),
+        None => input,
+    })
+}
+
+/// A filter of `conjuncts` on `input`; one filter if `input` is a filter already.
+pub(super) fn on_top(conjuncts: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<Option<LogicalPlan>> {
+    let (mut all, input) = match input.as_ref() {
+        LogicalPlan::Filter(filter) => (vec![filter.predicate.clone()], Arc::clone(&filter.input)),
+        _ => (vec![], input),
+    };
+    if conjuncts.is_empty() {
+        return Ok(None);
+    }
+    all.extend(conjuncts);
+    conjunction(all).map(|predicate| Filter::try_new(predicate, input).map(LogicalPlan::Filter)).transpose()
+}
+
+/// The input of `sort` with the same sort and limit below the async calls that its keys do not depend on, as made
+/// by `rewrite`. None if that changes nothing.
+///
+/// The outer sort has to stay: the stock async operator does not keep an order, and sorting the few rows that
+/// are left again costs nothing.
+pub(super) fn sort_first(
+    sort: &Sort,
+    rewrite: &dyn Fn(Sort) -> Result<LogicalPlan>,
+) -> Result<Option<Arc<LogicalPlan>>> {
+    fn pass(plan: &LogicalPlan) -> bool {
+        matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_))
+    }
+    let Some(fetch) = sort.fetch else { return Ok(None) };
+    let keys: Vec<Expr> = sort.expr.iter().map(|key| key.expr.clone()).collect();
+    sink(&sort.input, &keys, pass, &|keys, input| {
+        if input.max_rows().is_some_and(|rows| rows <= fetch) {
+            return Ok(None);
+        }
+        let expr = sort.expr.iter().zip(keys).map(|(key, expr)| key.with_expr(expr)).collect();
+        rewrite(Sort { expr, input: Arc::clone(input), fetch: Some(fetch) }).map(Some)
+    })
+}
