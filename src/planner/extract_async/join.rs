@@ -25,14 +25,12 @@ pub(super) fn extract_from_join(join: Join) -> Result<LogicalPlan> {
     let (left, left_keys) = extract(join.left, left_keys, Place::Below, join.right.schema())?;
     let (right, right_keys) = extract(join.right, right_keys, Place::Below, left.schema())?;
     let conjuncts = join.filter.map(split_conjunction_owned).unwrap_or_default();
+    if join.join_type != JoinType::Inner {
+        check_one_sided(&conjuncts, &left, &right, join.join_type)?;
+    }
     let (left, right, conjuncts) = extract_one_sided(left, right, conjuncts)?;
 
     let (both_sides, cheap): (Vec<_>, Vec<_>) = conjuncts.into_iter().partition(contains_async);
-    if let Some(conjunct) = both_sides.first()
-        && join.join_type != JoinType::Inner
-    {
-        return both_sides_error(conjunct, join.join_type);
-    }
     let on = left_keys.into_iter().zip(right_keys).collect();
     let joined = LogicalPlan::Join(Join::try_new(
         left,
@@ -81,25 +79,38 @@ fn add_side(
     if calls.is_empty() { Ok((side, vec![])) } else { add_columns(side, calls, other) }
 }
 
-fn both_sides_error<T>(conjunct: &Expr, join_type: JoinType) -> Result<T> {
-    let mut call = conjunct;
-    // the closure never fails
-    let _ = conjunct.apply(|expr| {
-        if as_async_call(expr).is_some() {
-            call = expr;
-            return Ok(TreeNodeRecursion::Stop);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    let name = as_async_call(call).map_or("", |call| call.name());
-    match join_type {
-        JoinType::Left | JoinType::Right | JoinType::Full => plan_err!(
-            "{name}: found {call} over both sides in the condition of a {join_type} JOIN, expected columns of \
-             one side; find the pairs in a subquery with an INNER JOIN, then join its result with {join_type} JOIN"
-        ),
-        _ => plan_err!(
-            "{name}: found {call} over the outer query and a subquery (IN, EXISTS, {join_type} JOIN), expected \
-             columns of one of them; find the rows with an INNER JOIN and SELECT DISTINCT instead"
-        ),
+fn check_one_sided(
+    conjuncts: &[Expr],
+    left: &LogicalPlan,
+    right: &LogicalPlan,
+    join_type: JoinType,
+) -> Result<()> {
+    for conjunct in conjuncts {
+        conjunct.apply(|expr| match as_async_call(expr) {
+            Some(call) if !within(expr, left) && !within(expr, right) => {
+                both_sides_error(call.name(), expr, join_type)
+            }
+            _ => Ok(TreeNodeRecursion::Continue),
+        })?;
     }
+    Ok(())
+}
+
+fn both_sides_error<T>(name: &str, call: &Expr, join_type: JoinType) -> Result<T> {
+    let join = match join_type {
+        JoinType::Left => "LEFT JOIN",
+        JoinType::Right => "RIGHT JOIN",
+        JoinType::Full => "FULL JOIN",
+        _ => {
+            return plan_err!(
+                "{name}: found a call over columns of a subquery (IN, EXISTS) and of the query around it, expected \
+                 columns of one of them; find the matching rows with an INNER JOIN in a subquery, then use IN or \
+                 NOT IN on its result"
+            );
+        }
+    };
+    plan_err!(
+        "{name}: found {call} over both sides in the condition of a {join}, expected columns of one side; find the \
+         pairs with an INNER JOIN in a subquery, then {join} its result"
+    )
 }

@@ -19,6 +19,8 @@ use super::calls::{calls_async, contains_async};
 use super::lower_to_sync::LowerToSync;
 use super::schema::{project_as, restore, with_exprs};
 use columns::{Place, extract};
+pub(super) use reuse::within;
+pub(super) use sink::through;
 use sink::{filter_first, on_top, sort_first};
 
 /// The rule `semantic.extract_async`: every async call ends up in a projection below the clause that uses it,
@@ -84,7 +86,24 @@ fn project(node: Projection) -> Result<Transformed<LogicalPlan>> {
     if Arc::ptr_eq(&input, &node.input) && exprs == node.expr {
         return Ok(Transformed::no(LogicalPlan::Projection(node)));
     }
-    changed(project_as(exprs, input, &node.schema)?)
+    changed(project_as(exprs, without_selection(input), &node.schema)?)
+}
+
+/// The input of a projection, without a projection there that does nothing but leave columns out.
+fn without_selection(input: Arc<LogicalPlan>) -> Arc<LogicalPlan> {
+    match input.as_ref() {
+        LogicalPlan::Projection(below)
+            if below.expr.iter().all(|expr| expr.try_as_col().is_some_and(|column| column.relation.is_some() || is_only(&below.input, &column.name))) =>
+        {
+            Arc::clone(&below.input)
+        }
+        _ => input,
+    }
+}
+
+/// Whether one field alone of `plan` has this name.
+fn is_only(plan: &LogicalPlan, name: &str) -> bool {
+    plan.schema().fields().iter().filter(|field| field.name() == name).count() == 1
 }
 
 /// A filter runs its cheap conjuncts first, then those with calls in the order in which they are written, each

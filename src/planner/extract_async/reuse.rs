@@ -103,7 +103,7 @@ fn reuse_in_join(join: &Join, call: &Expr) -> Result<Option<(Arc<LogicalPlan>, C
 }
 
 /// Whether every column that `expr` reads is in the output of `plan`.
-pub(super) fn within(expr: &Expr, plan: &LogicalPlan) -> bool {
+pub(in crate::planner) fn within(expr: &Expr, plan: &LogicalPlan) -> bool {
     let mut within = true;
     // the closure never fails
     let _ = expr.apply(|expr| {

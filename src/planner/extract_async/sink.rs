@@ -13,7 +13,7 @@ use crate::planner::calls::{calls_async, contains_async};
 /// `exprs`, written over the output of `node`, written over its input instead: through a projection (whose
 /// expressions they repeat) or a subquery's alias. None where they read a column that an async call computes, or
 /// one that is not the same each time.
-pub(super) fn through(exprs: &[Expr], node: &LogicalPlan) -> Result<Option<Vec<Expr>>> {
+pub(in crate::planner) fn through(exprs: &[Expr], node: &LogicalPlan) -> Result<Option<Vec<Expr>>> {
     let below: Vec<Expr> = match node {
         LogicalPlan::Projection(projection) => {
             projection.expr.iter().map(|expr| expr.clone().unalias_nested().data).collect()

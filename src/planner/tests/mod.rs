@@ -43,7 +43,8 @@ impl Counts {
     }
 }
 
-/// Multiplies its first argument. NULL in, NULL out, not counted. `counted_as` tells the twins apart.
+/// Multiplies its first argument. NULL in, NULL out, not counted. `counted_as` tells the twins apart; the cheap
+/// synchronous `dist` is not counted.
 #[derive(Debug)]
 struct Mock {
     name: &'static str,
@@ -71,7 +72,9 @@ impl Mock {
     fn compute(&self, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let first = args.args[0].to_array(args.number_rows)?;
         let first = first.as_primitive::<Int64Type>();
-        self.counts.add(self.counted_as, first.len() - first.null_count());
+        if !self.counted_as.is_empty() {
+            self.counts.add(self.counted_as, first.len() - first.null_count());
+        }
         let values: Int64Array = first.iter().map(|x| x.map(|x| x.wrapping_mul(self.factor))).collect();
         Ok(ColumnarValue::Array(Arc::new(values)))
     }
@@ -168,7 +171,7 @@ impl Session {
     fn sync(&self, name: &'static str) -> ScalarUDF {
         let counted_as = match name {
             "pic" => "pic_sync",
-            "dist" => "dist_sync",
+            "dist" => "",
             name => name,
         };
         ScalarUDF::new_from_impl(self.mock(name, counted_as))
