@@ -5,9 +5,9 @@ use datafusion::common::Result;
 use datafusion::prelude::SessionContext;
 
 use crate::config::SemanticOptions;
-use crate::functions::{self, FunctionContext, FunctionsTable, Glob, Lowering};
+use crate::functions::{self, FunctionContext, FunctionsTable, Glob};
 use crate::models::Registry;
-use crate::planner::{self, SyncTwin, When};
+use crate::planner;
 
 /// Gives an existing session the functions, the options `semantic.*` and the planner rules, with the local provider.
 ///
@@ -43,13 +43,7 @@ pub fn register_with(ctx: &SessionContext, registry: Registry) -> Result<()> {
     ctx.register_udtf("glob", Arc::new(Glob));
     let mut twins = Vec::new();
     for function in functions {
-        if let Some((twin, lowering)) = function.twin {
-            let when = match lowering {
-                Lowering::Always => When::Always,
-                Lowering::WhenNested => When::WhenNested,
-            };
-            twins.push(SyncTwin { function: function.udf.name().to_owned(), twin: Arc::new(twin), when });
-        }
+        twins.extend(function.twin);
         ctx.register_udf(function.udf);
     }
     planner::register(ctx, twins)

@@ -16,7 +16,8 @@ use datafusion_macros::user_doc;
 
 use super::arguments::{Arguments, signature};
 use super::blocking::run_blocking;
-use super::{Function, Lowering};
+use super::Function;
+use crate::planner::When;
 use crate::types::embedding::space_name;
 use crate::vector::cosine_distance;
 
@@ -37,7 +38,7 @@ pub(super) struct CosineDistance {
 }
 
 pub(super) fn function() -> Function {
-    Function::with_twin(CosineDistance { signature: signature(PARAMETERS, 2) }, Lowering::Always)
+    Function::with_twin(CosineDistance { signature: signature(PARAMETERS, 2) }, When::Always)
 }
 
 /// The type of a list's items; `None` if it is no list of numbers.

@@ -13,8 +13,9 @@ use datafusion_macros::user_doc;
 use super::arguments::{Arguments, signature};
 use super::blocking::run_blocking;
 use super::images::{bytes, is_binary, or_null};
-use super::{Function, FunctionContext, IMAGE_SLICE_ROWS, Lowering};
+use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
 use crate::image::{Mode, decode};
+use crate::planner::When;
 use crate::types::image::{ImageBuilder, ImageType};
 
 const NAME: &str = "decode_image";
@@ -40,7 +41,7 @@ pub(super) struct DecodeImage {
 
 pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
     let function = DecodeImage { signature: signature(PARAMETERS, 1), context: Arc::clone(context) };
-    Function::with_twin(function, Lowering::WhenNested)
+    Function::with_twin(function, When::WhenNested)
 }
 
 impl ScalarUDFImpl for DecodeImage {

@@ -7,6 +7,7 @@ use datafusion::logical_expr::{Documentation, ScalarUDF, ScalarUDFImpl};
 
 use crate::config::Settings;
 use crate::models::Registry;
+use crate::planner::{SyncTwin, When};
 
 mod arguments;
 mod blocking;
@@ -64,7 +65,7 @@ impl Hash for FunctionContext {
 pub(crate) struct Function {
     pub(crate) udf: ScalarUDF,
     /// The synchronous function that the planner may put in its place, and where.
-    pub(crate) twin: Option<(ScalarUDF, Lowering)>,
+    pub(crate) twin: Option<SyncTwin>,
     /// What the table function `functions()` says; an async function does not hand out its own.
     pub(crate) documentation: Option<Documentation>,
 }
@@ -78,9 +79,9 @@ impl Function {
 
     /// A function that computes: registered as async, so that its work leaves the async workers, and with a
     /// synchronous twin.
-    fn with_twin(function: impl AsyncScalarUDFImpl + Clone + 'static, lowering: Lowering) -> Self {
-        let twin = ScalarUDF::new_from_impl(function.clone());
-        Self { twin: Some((twin, lowering)), ..Self::asynchronous(function) }
+    fn with_twin(function: impl AsyncScalarUDFImpl + Clone + 'static, when: When) -> Self {
+        let (name, twin) = (function.name().to_owned(), Arc::new(ScalarUDF::new_from_impl(function.clone())));
+        Self { twin: Some(SyncTwin { name, twin, when }), ..Self::asynchronous(function) }
     }
 
     /// A function that computes little.
@@ -88,15 +89,6 @@ impl Function {
         let documentation = function.documentation().cloned();
         Self { udf: ScalarUDF::new_from_impl(function), twin: None, documentation }
     }
-}
-
-/// Where the synchronous twin takes a function's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lowering {
-    /// Everywhere: the work is small.
-    Always,
-    /// Inside another call: what it returns is large, and used at once.
-    WhenNested,
 }
 
 /// Every scalar function.

@@ -15,9 +15,10 @@ use datafusion_macros::user_doc;
 use super::arguments::{Arguments, signature};
 use super::blocking::run_blocking;
 use super::images::{image_type, images};
-use super::{Function, IMAGE_SLICE_ROWS, Lowering};
+use super::{Function, IMAGE_SLICE_ROWS};
 use crate::config::OnError;
 use crate::image::{Filter, MAX_SIDE, Mode, resize};
+use crate::planner::When;
 use crate::types::image::{ImageBuilder, ImageType};
 
 const NAME: &str = "resize";
@@ -38,7 +39,7 @@ pub(super) struct Resize {
 }
 
 pub(super) fn function() -> Function {
-    Function::with_twin(Resize { signature: signature(PARAMETERS, 3) }, Lowering::WhenNested)
+    Function::with_twin(Resize { signature: signature(PARAMETERS, 3) }, When::WhenNested)
 }
 
 /// The type of the result: fixed where size and mode are known at plan time and a tensor can hold such an image.
