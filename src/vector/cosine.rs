@@ -26,7 +26,8 @@ pub fn cosine_distance<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> Option<f64> {
             sums
         }
     };
-    let cosine = sums.product / (sums.square_a.sqrt() * sums.square_b.sqrt());
+    // one root of the product, and not a product of roots: it is exact for a vector and itself
+    let cosine = sums.product / (sums.square_a * sums.square_b).sqrt();
     // rounding can leave [-1, 1] by one unit: a distance is never negative. NaN stays NaN.
     Some(1.0 - if cosine.is_nan() { cosine } else { cosine.clamp(-1.0, 1.0) })
 }
@@ -38,10 +39,11 @@ struct Sums {
 }
 
 impl Sums {
-    /// False where a sum of squares has left the range in which f64 is accurate, or is 0 or NaN.
+    /// False where the product of the sums of squares could leave the range in which f64 is accurate, or one is 0
+    /// or NaN.
     fn are_normal(&self) -> bool {
-        const SMALLEST: f64 = 1e-280;
-        const LARGEST: f64 = 1e280;
+        const SMALLEST: f64 = 1e-140;
+        const LARGEST: f64 = 1e140;
         [self.square_a, self.square_b].into_iter().all(|square| (SMALLEST..LARGEST).contains(&square))
     }
 }

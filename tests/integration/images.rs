@@ -68,10 +68,10 @@ async fn a_corrupt_image_is_an_error_or_null() {
     assert!(error.contains("decode_image: corrupt PNG image"), "{error}");
     let error = column(&format!("SELECT decode_image(bytes) {corrupt} WHERE id = 2")).await.unwrap_err();
     assert!(error.contains("decode_image: unknown image format, the first bytes are 6e6f20696d616765"), "{error}");
-    let nulls = column(&format!("SELECT decode_image(bytes, on_error => 'null') IS NULL {corrupt} ORDER BY id"));
-    assert_eq!(nulls.await.unwrap(), ["true"; 3]);
-    let nulls = column(&format!("SELECT embed_image(bytes, on_error => 'null') IS NULL {corrupt} ORDER BY id"));
-    assert_eq!(nulls.await.unwrap(), ["true"; 3]);
+    let nulls = format!("SELECT decode_image(bytes, on_error => 'null') IS NULL {corrupt} ORDER BY id");
+    assert_eq!(column(&nulls).await.unwrap(), ["true"; 3]);
+    let nulls = format!("SELECT embed_image(bytes, on_error => 'null') IS NULL {corrupt} ORDER BY id");
+    assert_eq!(column(&nulls).await.unwrap(), ["true"; 3]);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! What a program that embeds DataFusion gets.
+use datafusion::execution::FunctionRegistry;
 use datafusion::prelude::SessionContext;
 
 #[test]
