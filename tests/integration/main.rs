@@ -1,0 +1,4 @@
+//! The integration tests, in one binary: linking DataFusion takes long.
+
+#[cfg(test)]
+mod cli;
