@@ -229,9 +229,11 @@ fn one_kind(path: &str, files: &[PathBuf]) -> Result<Kind> {
     let [file, others @ ..] = files else {
         return plan_err!("no file matches '{path}'");
     };
-    let kind = Kind::of_file(file)?;
+    let kind_of =
+        |file: &Path| Kind::of_file(file).map_err(|e| plan_datafusion_err!("{} (of '{path}')", e.message()));
+    let kind = kind_of(file)?;
     for other_file in others {
-        let other = Kind::of_file(other_file)?;
+        let other = kind_of(other_file)?;
         if other != kind {
             return plan_err!(
                 "'{path}' matches {} and {} files ('{}' and '{}'): narrow it to one kind",

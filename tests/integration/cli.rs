@@ -506,7 +506,7 @@ fn a_path_that_cannot_be_read_says_why() {
     assert!(of("bad.json").starts_with("cannot read 'bad.json' as JSON: "));
     assert_eq!(
         of("t.csv*"),
-        "cannot read 't.csv.gz': compressed files are not supported, decompress it first"
+        "cannot read 't.csv.gz': compressed files are not supported, decompress it first (of 't.csv*')"
     );
     assert_eq!(
         of("t.{csv,TSV}"),
