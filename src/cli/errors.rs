@@ -5,7 +5,9 @@ use std::fmt::Write;
 use arrow::error::ArrowError;
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{Column, DataFusionError, SchemaError};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use unicode_width::UnicodeWidthStr;
 
 use super::statements::{Position, Statement};
@@ -48,13 +50,10 @@ impl Report {
 
 /// The error as a sentence, and its place within `sql` where it has one.
 fn describe(error: &DataFusionError, sql: &str) -> (String, Option<Position>) {
-    let place = error
-        .diagnostic()
-        .and_then(|diagnostic| diagnostic.span)
-        .map(|span| span.start);
-    let place = place.map(|start| Position {
-        line: start.line,
-        column: start.column,
+    let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+    let place = span.map(|span| Position {
+        line: span.start.line,
+        column: span.start.column,
     });
     let error = match error.find_root() {
         DataFusionError::Collection(errors) => errors.first().map_or(error, DataFusionError::find_root),
@@ -67,6 +66,12 @@ fn describe(error: &DataFusionError, sql: &str) -> (String, Option<Position>) {
         .unwrap_or_default()
         .trim();
     if !matches!(error, DataFusionError::SQL(..)) {
+        // what fails while rows are read may quote their values, which are not in the statement
+        let names_parts = !matches!(
+            error,
+            DataFusionError::Execution(_) | DataFusionError::ArrowError(..)
+        );
+        let place = place.or_else(|| place_by_name(message, names_parts, sql));
         return (message.to_owned(), place);
     }
     match split_place(message) {
@@ -76,13 +81,34 @@ fn describe(error: &DataFusionError, sql: &str) -> (String, Option<Position>) {
     }
 }
 
+/// Many errors have no place but a name, of a function (`resize: ...`) or of anything (`... 'docs.csv' ...`): the
+/// place is where the statement says that name first.
+fn place_by_name(message: &str, names_parts: bool, sql: &str) -> Option<Position> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize_with_location()
+        .ok()?;
+    let function = message.split_once(':').map(|(name, _)| name);
+    let is_quoted = |name: &str| names_parts && !name.is_empty() && message.contains(&format!("'{name}'"));
+    let named = |token: &&TokenWithSpan| match &token.token {
+        Token::Word(word) => is_quoted(&word.value),
+        Token::SingleQuotedString(text) => is_quoted(text),
+        _ => false,
+    };
+    let called = |token: &&TokenWithSpan| match &token.token {
+        Token::Word(word) => function.is_some_and(|function| word.value.eq_ignore_ascii_case(function)),
+        _ => false,
+    };
+    let token = tokens.iter().find(named).or_else(|| tokens.iter().find(called))?;
+    Some(token.span.start.into())
+}
+
 /// The text of an error without the name of its class.
 fn message(error: &DataFusionError) -> String {
     match error {
         DataFusionError::Plan(text)
         | DataFusionError::Execution(text)
         | DataFusionError::NotImplemented(text)
-        | DataFusionError::Configuration(text) => text.replace("datafusion.public.", ""),
+        | DataFusionError::Configuration(text) => without_noise(text),
         DataFusionError::Internal(text) => format!("internal error: {text}"),
         DataFusionError::ResourcesExhausted(text) => format!("resources exhausted: {text}"),
         DataFusionError::SQL(error, _) => match error.as_ref() {
@@ -109,18 +135,43 @@ fn message(error: &DataFusionError) -> String {
             ArrowError::ExternalError(error) => error.to_string(),
             error => error.to_string(),
         },
-        DataFusionError::ParquetError(error) => {
-            let text = error.to_string();
-            text.strip_prefix("Parquet error: ")
-                .map(str::to_owned)
-                .unwrap_or(text)
-        }
+        DataFusionError::ParquetError(error) => without_noise(&error.to_string()),
         DataFusionError::External(error) => error.to_string(),
         DataFusionError::IoError(error) => error.to_string(),
         DataFusionError::ObjectStore(error) => error.to_string(),
         error => error.message().into_owned(),
     }
 }
+
+/// DataFusion's messages without what only repeats, or guesses badly.
+fn without_noise(text: &str) -> String {
+    if let Some((name, rest)) = text
+        .strip_prefix("Invalid function '")
+        .and_then(|rest| rest.split_once('\''))
+    {
+        let guess = rest
+            .split('\'')
+            .nth(1)
+            .filter(|guess| normalized_levenshtein(name, guess) >= LIKE);
+        let guess = guess.map_or_else(String::new, |guess| format!("; did you mean '{guess}'?"));
+        return format!("there is no function '{name}'{guess}");
+    }
+    let text = text
+        .split(" No function matches the given name")
+        .next()
+        .unwrap_or_default();
+    [
+        "datafusion.public.",
+        "Parquet error: ",
+        "Json error: ",
+        "Csv error: ",
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, noise| text.replace(noise, ""))
+}
+
+/// How alike two names must be for one to be offered for the other; 1 is the same.
+const LIKE: f64 = 0.6;
 
 /// Names the nearest column, else some of those that there are.
 fn no_such_column(field: &Column, valid: &[Column]) -> String {
@@ -131,7 +182,7 @@ fn no_such_column(field: &Column, valid: &[Column]) -> String {
     let nearest = valid.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     match nearest {
         None => missing,
-        Some(nearest) if likeness(nearest) >= 0.6 => {
+        Some(nearest) if likeness(nearest) >= LIKE => {
             format!("{missing}; did you mean {}?", nearest.quoted_flat_name())
         }
         Some(_) => {
@@ -155,12 +206,12 @@ fn split_place(message: &str) -> Option<(&str, Position)> {
     ))
 }
 
-/// The place of the last character.
+/// The place behind the last character.
 fn end_of(sql: &str) -> Position {
     let (line, text) = sql.lines().enumerate().last().unwrap_or_default();
     Position {
         line: line as u64 + 1,
-        column: text.chars().count().max(1) as u64,
+        column: text.chars().count() as u64 + 1,
     }
 }
 
@@ -241,24 +292,50 @@ mod tests {
             text.starts_with("10:18: Expected: end of statement, found: t\n  SELECT id FORM t WHERE\n"),
             "{text}"
         );
+        let text = shown("SELECT (1 +").await;
         assert!(
-            shown("SELECT (1 +")
+            text.ends_with("found: EOF\n  SELECT (1 +\n             ^"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_the_error_names_is_pointed_at() {
+        assert_eq!(
+            shown("SELECT id FROM\n 'nope.csv'").await,
+            "11:2: file not found: 'nope.csv'\n   'nope.csv'\n   ^"
+        );
+        assert_eq!(
+            shown("INSERT INTO nope VALUES (1)").await.lines().next(),
+            Some("10:15: table 'nope' not found")
+        );
+        assert_eq!(
+            shown("SELECT 1, abs(text) FROM t").await,
+            "10:13: Function 'abs' expects Numeric but received String.\n  SELECT 1, abs(text) FROM t\n            ^"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_nearest_function_is_offered_only_where_it_is_near() {
+        assert!(
+            shown("SELECT upperr('x')")
                 .await
-                .contains("found: EOF\n  SELECT (1 +\n            ^")
+                .contains("there is no function 'upperr'; did you mean 'upper'?\n")
+        );
+        assert!(
+            shown("SELECT foo('x')")
+                .await
+                .contains("there is no function 'foo'\n")
         );
     }
 
     #[tokio::test]
     async fn classes_of_errors_are_not_named() {
-        assert!(
-            shown("SELECT * FROM nope")
-                .await
-                .contains("table 'nope' not found")
+        assert_eq!(
+            shown("SELECT CAST(text AS INT) FROM t").await,
+            "10:3: Cannot cast string 'x' to value of Int32 type\n"
         );
-        let cast = shown("SELECT CAST(text AS INT) FROM t").await;
-        assert!(cast.starts_with("10:3: Cannot cast string 'x'"), "{cast}");
-        let division = shown("SELECT id / 0 FROM t").await;
-        assert!(division.to_lowercase().contains("10:3: divi"), "{division}");
+        assert_eq!(shown("SELECT id / 0 FROM t").await, "10:3: division by zero\n");
     }
 
     #[test]
@@ -267,7 +344,9 @@ mod tests {
         let wrapped = DataFusionError::from(ArrowError::ExternalError(Box::new(
             DataFusionError::External(Box::new(inner)).context("while optimizing"),
         )));
-        assert_eq!(describe(&wrapped, "").0, "resize: width must be positive");
+        let (message, place) = describe(&wrapped, "SELECT resize(image, 0, 0)");
+        assert_eq!(message, "resize: width must be positive");
+        assert_eq!(place, Some(Position { line: 1, column: 8 }));
     }
 
     #[test]

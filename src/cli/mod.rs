@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -21,6 +22,13 @@ use crate::session;
 use arguments::{Arguments, Input};
 use print::Output;
 use run::{Shell, Stop};
+
+/// Stack of the thread that parses and plans. A sum of thousands of terms is as deep a tree, and some of DataFusion's
+/// walks over it recurse. Only what is used takes memory.
+const PLANNING_STACK: usize = 256 << 20;
+
+/// Stack of the threads that execute, where such a tree is evaluated.
+const EXECUTION_STACK: usize = 32 << 20;
 
 /// What a shell answers to a program that Ctrl-C ended: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -30,6 +38,15 @@ const INTERRUPTED: u8 = 130;
 /// The exit status is 0, or 1 after a failure, or 130 after Ctrl-C.
 #[must_use]
 pub fn run(arguments: &Arguments) -> ExitCode {
+    let thread = thread::Builder::new().stack_size(PLANNING_STACK);
+    thread::scope(|scope| match thread.spawn_scoped(scope, || run_here(arguments)) {
+        // a panic has written its message
+        Ok(running) => running.join().unwrap_or(ExitCode::FAILURE),
+        Err(e) => fail(format_args!("cannot start a thread: {e}")),
+    })
+}
+
+fn run_here(arguments: &Arguments) -> ExitCode {
     let (runtime, mut shell) = match start(arguments) {
         Ok(started) => started,
         Err(reason) => return fail(reason),
@@ -55,7 +72,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> Result<(Runtime, Shell), Box<dyn std::error::Error>> {
-    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(EXECUTION_STACK)
+        .build()?;
     let shell = Shell {
         ctx: session::new()?,
         out: Output::new(Box::new(io::stdout())),

@@ -91,7 +91,8 @@ fn run_typed(runtime: &Runtime, shell: &mut Shell, typed: &str) -> bool {
         Err(Stop::Closed) => return false,
         Err(Stop::Interrupted) => {
             let _ = shell.out.flush();
-            complain("cancelled");
+            // behind the ^C that the terminal echoed
+            complain("\ncancelled");
         }
         Err(Stop::Failed(report)) => {
             complain(format_args!("error: {}", report.message));

@@ -230,9 +230,11 @@ fn one_kind(path: &str, files: &[PathBuf]) -> Result<Kind> {
     let [file, others @ ..] = files else {
         return plan_err!("no file matches '{path}'");
     };
-    let kind = Kind::of_file(file)?;
+    let kind_of =
+        |file: &Path| Kind::of_file(file).map_err(|e| plan_datafusion_err!("{} (of '{path}')", e.message()));
+    let kind = kind_of(file)?;
     for other_file in others {
-        let other = Kind::of_file(other_file)?;
+        let other = kind_of(other_file)?;
         if other != kind {
             return plan_err!(
                 "'{path}' matches {} and {} files ('{}' and '{}'): narrow it to one kind",
@@ -290,22 +292,26 @@ async fn schema_of(
         Ok(schema) => return Ok(schema),
         Err(failure) => failure,
     };
-    let unreadable = |file: &Path, reason: &DataFusionError| {
-        let reason = reason.message().into_owned();
-        plan_datafusion_err!("cannot read '{}' as {}: {reason}", file.display(), kind.name())
-    };
+    let reason = |failure: &DataFusionError| failure.find_root().message().into_owned();
     if let [file] = files {
-        return Err(unreadable(file, failure.find_root()));
+        return plan_err!(
+            "cannot read '{}' as {}: {}",
+            file.display(),
+            kind.name(),
+            reason(&failure)
+        );
     }
     for (file, meta) in files.iter().zip(metas) {
         if let Err(failure) = format.infer_schema(state, &store, &[meta]).await {
-            return Err(unreadable(file, failure.find_root()));
+            let file = file.display();
+            return plan_err!(
+                "cannot read '{file}' (of '{path}') as {}: {}",
+                kind.name(),
+                reason(&failure)
+            );
         }
     }
-    plan_err!(
-        "the files of '{path}' do not fit together: {}",
-        failure.find_root().message()
-    )
+    plan_err!("the files of '{path}' do not fit together: {}", reason(&failure))
 }
 
 async fn objects(files: &[PathBuf], state: &dyn Session) -> Result<(Arc<dyn ObjectStore>, Vec<ObjectMeta>)> {

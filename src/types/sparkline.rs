@@ -1,9 +1,9 @@
 //! A vector as a line of bars.
 
 /// Bars in a sparkline: enough to tell two vectors apart, few enough to leave room for the other columns.
-pub const SPARKLINE_BARS: usize = 24;
+const SPARKLINE_BARS: usize = 24;
 
-/// Draws `values` as bars: the mean of each of at most [`SPARKLINE_BARS`] equal parts, scaled between the lowest
+/// Draws `values` as bars: the mean of each of at most 24 equal parts, scaled between the lowest
 /// and the highest mean. Values that are not finite do not count; a part without any is a dot.
 #[must_use]
 pub fn sparkline(values: &[f64]) -> String {

@@ -1,5 +1,6 @@
 //! What users rely on, in one binary: linking DataFusion once is slow enough.
 
+mod cli;
 mod http;
 mod images;
 mod local_models;
