@@ -34,11 +34,12 @@ impl Parameters {
     }
 }
 
-/// The fewest arguments that the signature takes. (`TypeSignature::arity` gives the most.)
+/// The fewest arguments that a call with any argument takes. (`TypeSignature::arity` gives the most.)
 fn least_arity(signature: &TypeSignature) -> Option<usize> {
     match signature {
         TypeSignature::OneOf(variants) => variants
             .iter()
+            .filter(|variant| **variant != TypeSignature::Nullary)
             .map(least_arity)
             .collect::<Option<Vec<_>>>()?
             .into_iter()
