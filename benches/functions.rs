@@ -11,7 +11,11 @@ use datafusion_semantic::vector::cosine_distance;
 fn vectors(c: &mut Criterion) {
     let mut group = c.benchmark_group("cosine_distance");
     for dimensions in [384_u16, 1536] {
-        let vector = |seed: f32| (0..dimensions).map(|i| (f32::from(i) * seed).sin()).collect::<Vec<f32>>();
+        let vector = |seed: f32| {
+            (0..dimensions)
+                .map(|i| (f32::from(i) * seed).sin())
+                .collect::<Vec<f32>>()
+        };
         let (a, b) = (vector(0.7), vector(1.3));
         group.throughput(Throughput::Bytes(u64::from(dimensions) * 8));
         group.bench_function(BenchmarkId::from_parameter(dimensions), |bencher| {
@@ -25,11 +29,15 @@ fn images(c: &mut Criterion) {
     for name in ["cat.png", "coffee.jpg", "rocket.tiff", "palace.webp"] {
         let path = format!("{}/sql/data/photos/{name}", env!("CARGO_MANIFEST_DIR"));
         let Ok(bytes) = std::fs::read(&path) else { continue };
-        group.bench_function(name, |bencher| bencher.iter(|| decode(black_box(&bytes), Some(Mode::Rgb))));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| decode(black_box(&bytes), Some(Mode::Rgb)))
+        });
     }
     group.finish();
     c.bench_function("resize/1024x768 to 224x224", |bencher| {
-        let Ok(image) = Image::new(1024, 768, Mode::Rgb, vec![128; 1024 * 768 * 3]) else { return };
+        let Ok(image) = Image::new(1024, 768, Mode::Rgb, vec![128; 1024 * 768 * 3]) else {
+            return;
+        };
         bencher.iter_batched(
             || image.clone(),
             |image| resize(image, 224, 224, Filter::Bilinear).map(|image| image.pixels().len()),
@@ -39,7 +47,9 @@ fn images(c: &mut Criterion) {
 }
 
 fn embed_text(c: &mut Criterion) {
-    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else { return };
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
+        return;
+    };
     let Ok(ctx) = session::new() else { return };
     let run = |sql: String| {
         let ctx = ctx.clone();

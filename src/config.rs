@@ -106,8 +106,9 @@ impl ExtensionOptions for SemanticOptions {
                 _ => return plan_err!("semantic.max_concurrency must be a number from 1, found '{value}'"),
             },
             "on_error" => {
-                settings.on_error =
-                    value.parse().map_err(|error: Error| DataFusionError::from(error.in_function("semantic.on_error")))?;
+                settings.on_error = value
+                    .parse()
+                    .map_err(|error: Error| DataFusionError::from(error.in_function("semantic.on_error")))?;
             }
             _ => {
                 let known: Vec<String> = self.entries().into_iter().map(|entry| entry.key).collect();
@@ -125,15 +126,31 @@ impl ExtensionOptions for SemanticOptions {
             OnError::Null => "null",
         };
         [
-            ("provider", settings.provider.clone(), "who serves models where a call does not say so"),
-            ("text_model", settings.text_model.clone(), "the model of embed_text where a call names none"),
-            ("image_model", settings.image_model.clone(), "the model of embed_image where a call names none"),
+            (
+                "provider",
+                settings.provider.clone(),
+                "who serves models where a call does not say so",
+            ),
+            (
+                "text_model",
+                settings.text_model.clone(),
+                "the model of embed_text where a call names none",
+            ),
+            (
+                "image_model",
+                settings.image_model.clone(),
+                "the model of embed_image where a call names none",
+            ),
             (
                 "max_concurrency",
                 settings.max_concurrency.to_string(),
                 "the most request batches or downloads that a function keeps in flight",
             ),
-            ("on_error", on_error.to_owned(), "'raise' fails the query at a bad row, 'null' makes the row NULL"),
+            (
+                "on_error",
+                on_error.to_owned(),
+                "'raise' fails the query at a bad row, 'null' makes the row NULL",
+            ),
         ]
         .map(|(key, value, description)| ConfigEntry {
             key: format!("{}.{key}", Self::PREFIX),

@@ -22,7 +22,10 @@ pub(super) fn signature(parameters: &[&str], required: usize) -> Signature {
     // no argument at all is accepted here and refused by the function, with a message of its own
     let arities = std::iter::once(TypeSignature::Nullary).chain(arities).collect();
     let unnamed = Signature::one_of(arities, Volatility::Stable);
-    unnamed.clone().with_parameter_names(parameters.to_vec()).unwrap_or(unnamed)
+    unnamed
+        .clone()
+        .with_parameter_names(parameters.to_vec())
+        .unwrap_or(unnamed)
 }
 
 /// The arguments of one call.
@@ -43,7 +46,11 @@ impl<'a> Arguments<'a> {
     ) -> Result<Self> {
         if args.arg_fields.len() < required {
             // worded as DataFusion words it
-            let more = if parameters.len() > required { "at least " } else { "" };
+            let more = if parameters.len() > required {
+                "at least "
+            } else {
+                ""
+            };
             return plan_err!(
                 "{function} function requires {more}{required} argument{}, got {}: {function}({})",
                 if required == 1 { "" } else { "s" },
@@ -51,7 +58,12 @@ impl<'a> Arguments<'a> {
                 parameters.join(", ")
             );
         }
-        Ok(Self { function, parameters, fields: args.arg_fields, constants: args.scalar_arguments.to_vec() })
+        Ok(Self {
+            function,
+            parameters,
+            fields: args.arg_fields,
+            constants: args.scalar_arguments.to_vec(),
+        })
     }
 
     /// The arguments at run time.
@@ -64,7 +76,12 @@ impl<'a> Arguments<'a> {
             ColumnarValue::Scalar(scalar) => Some(scalar),
             ColumnarValue::Array(_) => None,
         });
-        Self { function, parameters, fields: &args.arg_fields, constants: constants.collect() }
+        Self {
+            function,
+            parameters,
+            fields: &args.arg_fields,
+            constants: constants.collect(),
+        }
     }
 
     /// The field of the argument at `index`, which the caller has required.
@@ -87,7 +104,9 @@ impl<'a> Arguments<'a> {
 
     /// A constant string; `None` where it is left out or NULL.
     pub(super) fn string(&self, index: usize, example: &str) -> Result<Option<&'a str>> {
-        let Some(value) = self.constant(index, example)? else { return Ok(None) };
+        let Some(value) = self.constant(index, example)? else {
+            return Ok(None);
+        };
         match value.try_as_str() {
             Some(text) => Ok(text),
             None => plan_err!(
@@ -101,7 +120,9 @@ impl<'a> Arguments<'a> {
 
     /// A constant number from 1 to `largest`; `None` where it is left out or NULL.
     pub(super) fn positive(&self, index: usize, example: u32, largest: u32) -> Result<Option<u32>> {
-        let Some(value) = self.constant(index, &example.to_string())? else { return Ok(None) };
+        let Some(value) = self.constant(index, &example.to_string())? else {
+            return Ok(None);
+        };
         let number = match value.cast_to(&DataType::UInt32) {
             Ok(ScalarValue::UInt32(Some(number))) if value.data_type().is_integer() => number,
             _ => 0,
@@ -123,8 +144,14 @@ impl<'a> Arguments<'a> {
     }
 
     /// A string that is parsed; `None` where it is left out or NULL.
-    pub(super) fn parsed<T: std::str::FromStr<Err = Error>>(&self, index: usize, example: &str) -> Result<Option<T>> {
-        let Some(text) = self.string(index, example)? else { return Ok(None) };
+    pub(super) fn parsed<T: std::str::FromStr<Err = Error>>(
+        &self,
+        index: usize,
+        example: &str,
+    ) -> Result<Option<T>> {
+        let Some(text) = self.string(index, example)? else {
+            return Ok(None);
+        };
         text.parse().map(Some).map_err(|error: Error| self.error(error))
     }
 
@@ -154,10 +181,18 @@ impl ModelArguments {
         input_type: Option<usize>,
     ) -> Result<Self> {
         Ok(Self {
-            provider: arguments.string(2, "'transformers'")?.unwrap_or(default_provider).to_owned(),
+            provider: arguments
+                .string(2, "'transformers'")?
+                .unwrap_or(default_provider)
+                .to_owned(),
             request: ModelRequest {
-                model: arguments.string(1, &format!("'{default_model}'"))?.unwrap_or(default_model).to_owned(),
-                dimensions: arguments.positive(3, 384, u32::from(u16::MAX))?.map(|number| number as usize),
+                model: arguments
+                    .string(1, &format!("'{default_model}'"))?
+                    .unwrap_or(default_model)
+                    .to_owned(),
+                dimensions: arguments
+                    .positive(3, 384, u32::from(u16::MAX))?
+                    .map(|number| number as usize),
                 input_type: match input_type {
                     Some(index) => arguments.parsed(index, "'query'")?,
                     None => None,

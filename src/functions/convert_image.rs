@@ -32,7 +32,9 @@ pub(super) struct ConvertImage {
 }
 
 pub(super) fn function() -> Function {
-    Function::synchronous(ConvertImage { signature: signature(PARAMETERS, 2) })
+    Function::synchronous(ConvertImage {
+        signature: signature(PARAMETERS, 2),
+    })
 }
 
 /// The mode to convert to.
@@ -65,7 +67,10 @@ impl ScalarUDFImpl for ConvertImage {
             Some(ImageType::Fixed(width, height, _)) => {
                 Ok(Arc::new(ImageType::Fixed(width, height, mode).field(NAME)))
             }
-            None => plan_err!("{NAME}: image must be a decoded image, found {}: use decode_image", image.data_type()),
+            None => plan_err!(
+                "{NAME}: image must be a decoded image, found {}: use decode_image",
+                image.data_type()
+            ),
         }
     }
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, PrimitiveArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Field, FieldRef, Float32Type, Float64Type,
-};
+use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType, Field, FieldRef, Float32Type, Float64Type};
 use datafusion::common::{Result, exec_err, internal_err, plan_err};
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{
@@ -14,9 +12,9 @@ use datafusion::logical_expr::{
 };
 use datafusion_macros::user_doc;
 
+use super::Function;
 use super::arguments::{Arguments, signature};
 use super::blocking::run_blocking;
-use super::Function;
 use crate::planner::When;
 use crate::types::embedding::space_name;
 use crate::vector::cosine_distance;
@@ -29,7 +27,10 @@ const PARAMETERS: &[&str] = &["a", "b"];
     description = "1 - a·b / (|a| |b|) as Float64: 0 for the same direction, 1 for orthogonal vectors, 2 for opposite ones. NULL if a vector is NULL, has a NULL item, is empty or all zeros. Vectors of different lengths, or of two different spaces that are both known, are an error.",
     syntax_example = "cosine_distance(a, b)",
     sql_example = "SELECT text FROM documents ORDER BY cosine_distance(embed_text(text), embed_text('What is Daft?')) LIMIT 5",
-    argument(name = "a", description = "A list of numbers: of fixed size, as embeddings are, or not."),
+    argument(
+        name = "a",
+        description = "A list of numbers: of fixed size, as embeddings are, or not."
+    ),
     argument(name = "b", description = "Another.")
 )]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,14 +39,20 @@ pub(super) struct CosineDistance {
 }
 
 pub(super) fn function() -> Function {
-    Function::with_twin(CosineDistance { signature: signature(PARAMETERS, 2) }, When::Always)
+    Function::with_twin(
+        CosineDistance {
+            signature: signature(PARAMETERS, 2),
+        },
+        When::Always,
+    )
 }
 
 /// The type of a list's items; `None` if it is no list of numbers.
 fn item_type(list: &DataType) -> Option<&DataType> {
     match list {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item.data_type())
-            .filter(|item| item.is_numeric() || item.is_null()),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            Some(item.data_type()).filter(|item| item.is_numeric() || item.is_null())
+        }
         _ => None,
     }
 }
@@ -57,7 +64,8 @@ fn check(a: &Field, b: &Field) -> Result<()> {
             return plan_err!("{NAME} does not support type {data_type}: it takes lists of numbers");
         }
     }
-    if let (DataType::FixedSizeList(_, of_a), DataType::FixedSizeList(_, of_b)) = (a.data_type(), b.data_type())
+    if let (DataType::FixedSizeList(_, of_a), DataType::FixedSizeList(_, of_b)) =
+        (a.data_type(), b.data_type())
         && of_a != of_b
     {
         return plan_err!(
@@ -97,7 +105,11 @@ impl ScalarUDFImpl for CosineDistance {
         let constant = |value: &ColumnarValue| matches!(value, ColumnarValue::Scalar(_));
         let (constant_a, constant_b) = (constant(&args.args[0]), constant(&args.args[1]));
         // a constant side is one vector, never a copy for each row
-        let rows = if constant_a && constant_b { 1 } else { args.number_rows };
+        let rows = if constant_a && constant_b {
+            1
+        } else {
+            args.number_rows
+        };
         let vectors = |value: &ColumnarValue, constant| value.to_array(if constant { 1 } else { rows });
         let a = Vectors::new(&vectors(&args.args[0], constant_a)?, constant_a)?;
         let b = Vectors::new(&vectors(&args.args[1], constant_b)?, constant_b)?;
@@ -141,7 +153,11 @@ impl Vectors {
             DataType::Float32 | DataType::Float64 => items,
             _ => cast(&items, &DataType::Float64)?,
         };
-        Ok(Self { lists: Arc::clone(lists), items, constant })
+        Ok(Self {
+            lists: Arc::clone(lists),
+            items,
+            constant,
+        })
     }
 
     fn has_items_of<T: ArrowPrimitiveType>(&self) -> bool {
@@ -150,7 +166,11 @@ impl Vectors {
 
     fn with_items_of<T: ArrowPrimitiveType>(&self) -> Result<Self> {
         let items = cast(&self.items, &T::DATA_TYPE)?;
-        Ok(Self { lists: Arc::clone(&self.lists), items, constant: self.constant })
+        Ok(Self {
+            lists: Arc::clone(&self.lists),
+            items,
+            constant: self.constant,
+        })
     }
 
     /// Where the items of a row are; `None` if it is NULL.
@@ -163,15 +183,24 @@ impl Vectors {
         match self.lists.data_type() {
             DataType::List(_) => {
                 let lists = self.lists.as_list::<i32>();
-                Some(range(usize::try_from(lists.value_offsets()[row]).ok()?, usize::try_from(lists.value_length(row)).ok()?))
+                Some(range(
+                    usize::try_from(lists.value_offsets()[row]).ok()?,
+                    usize::try_from(lists.value_length(row)).ok()?,
+                ))
             }
             DataType::LargeList(_) => {
                 let lists = self.lists.as_list::<i64>();
-                Some(range(usize::try_from(lists.value_offsets()[row]).ok()?, usize::try_from(lists.value_length(row)).ok()?))
+                Some(range(
+                    usize::try_from(lists.value_offsets()[row]).ok()?,
+                    usize::try_from(lists.value_length(row)).ok()?,
+                ))
             }
             _ => {
                 let lists = self.lists.as_fixed_size_list();
-                Some(range(usize::try_from(lists.value_offset(row)).ok()?, usize::try_from(lists.value_length()).ok()?))
+                Some(range(
+                    usize::try_from(lists.value_offset(row)).ok()?,
+                    usize::try_from(lists.value_length()).ok()?,
+                ))
             }
         }
     }
@@ -181,7 +210,11 @@ fn distances(a: &Vectors, b: &Vectors, rows: usize) -> Result<Float64Array> {
     if a.has_items_of::<Float32Type>() && b.has_items_of::<Float32Type>() {
         return distances_of::<Float32Type>(a, b, rows);
     }
-    distances_of::<Float64Type>(&a.with_items_of::<Float64Type>()?, &b.with_items_of::<Float64Type>()?, rows)
+    distances_of::<Float64Type>(
+        &a.with_items_of::<Float64Type>()?,
+        &b.with_items_of::<Float64Type>()?,
+        rows,
+    )
 }
 
 fn distances_of<T>(a: &Vectors, b: &Vectors, rows: usize) -> Result<Float64Array>
@@ -189,9 +222,12 @@ where
     T: ArrowPrimitiveType,
     T::Native: Into<f64>,
 {
-    let (items_a, items_b): (&PrimitiveArray<T>, &PrimitiveArray<T>) = (a.items.as_primitive(), b.items.as_primitive());
+    let (items_a, items_b): (&PrimitiveArray<T>, &PrimitiveArray<T>) =
+        (a.items.as_primitive(), b.items.as_primitive());
     let has_null = |items: &PrimitiveArray<T>, range: &std::ops::Range<usize>| {
-        items.nulls().is_some_and(|nulls| range.clone().any(|item| nulls.is_null(item)))
+        items
+            .nulls()
+            .is_some_and(|nulls| range.clone().any(|item| nulls.is_null(item)))
     };
     let mut distances = Float64Builder::with_capacity(rows);
     for row in 0..rows {

@@ -42,7 +42,10 @@ pub(super) struct Download {
 }
 
 pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
-    Function::asynchronous(Download { signature: signature(PARAMETERS, 1), context: Arc::clone(context) })
+    Function::asynchronous(Download {
+        signature: signature(PARAMETERS, 1),
+        context: Arc::clone(context),
+    })
 }
 
 impl ScalarUDFImpl for Download {
@@ -93,7 +96,8 @@ impl AsyncScalarUDFImpl for Download {
         distinct.sort_unstable();
         distinct.dedup();
         let requests = distinct.into_iter().map(|location| {
-            let request = async move { Ok((location, or_null(download(location).await.map(Some), on_error)?)) };
+            let request =
+                async move { Ok((location, or_null(download(location).await.map(Some), on_error)?)) };
             request.boxed()
         });
         let contents: HashMap<&str, Option<Vec<u8>>> = futures::stream::iter(requests.collect::<Vec<_>>())

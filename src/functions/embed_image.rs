@@ -33,8 +33,14 @@ const PARAMETERS: &[&str] = &["image", "model", "provider", "dimensions", "on_er
         name = "model",
         description = "The name of a model, its folder, or 'provider/name'; 'name@variant' chooses a variant. Default: the option semantic.image_model."
     ),
-    argument(name = "provider", description = "Who serves the model. Default: the option semantic.provider."),
-    argument(name = "dimensions", description = "The length of the vectors, where the model offers several."),
+    argument(
+        name = "provider",
+        description = "Who serves the model. Default: the option semantic.provider."
+    ),
+    argument(
+        name = "dimensions",
+        description = "The length of the vectors, where the model offers several."
+    ),
     argument(
         name = "on_error",
         description = "'raise' fails the query at a bad image, 'null' makes its row NULL. Default: the option semantic.on_error."
@@ -47,14 +53,20 @@ pub(super) struct EmbedImage {
 }
 
 pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
-    Function::asynchronous(EmbedImage { signature: signature(PARAMETERS, 1), context: Arc::clone(context) })
+    Function::asynchronous(EmbedImage {
+        signature: signature(PARAMETERS, 1),
+        context: Arc::clone(context),
+    })
 }
 
 impl EmbedImage {
     /// The model of a call; an error lists the models there are.
     fn embedder(&self, arguments: &Arguments<'_>, settings: &Settings) -> Result<Arc<dyn ImageEmbedder>> {
         let model = ModelArguments::parse(arguments, &settings.image_model, &settings.provider, None)?;
-        self.context.registry.image_embedder(&model.provider, model.request).map_err(|error| arguments.error(error))
+        self.context
+            .registry
+            .image_embedder(&model.provider, model.request)
+            .map_err(|error| arguments.error(error))
     }
 }
 
@@ -83,7 +95,9 @@ impl ScalarUDFImpl for EmbedImage {
         }
         let settings = self.context.settings();
         arguments.on_error(4, &settings)?;
-        Ok(Arc::new(self.embedder(&arguments, &settings)?.space().field(NAME)))
+        Ok(Arc::new(
+            self.embedder(&arguments, &settings)?.space().field(NAME),
+        ))
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -106,11 +120,16 @@ impl AsyncScalarUDFImpl for EmbedImage {
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
         let embedder = self.embedder(&arguments, &settings)?;
         let on_error = arguments.on_error(4, &settings)?;
-        let limits = Limits { max_concurrency: settings.max_concurrency, on_error };
+        let limits = Limits {
+            max_concurrency: settings.max_concurrency,
+            on_error,
+        };
         let array = args.args[0].to_array(args.number_rows)?;
         let images = images(&array, arguments.field(0), on_error)?.collect::<Result<Vec<_>, _>>();
         let images = images.map_err(|error| arguments.error(error))?;
         let embeddings = embed(embedder.as_ref(), images.into_iter(), limits).await;
-        Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))
+        Ok(ColumnarValue::Array(Arc::new(
+            embeddings.map_err(|error| arguments.error(error))?,
+        )))
     }
 }

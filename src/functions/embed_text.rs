@@ -18,7 +18,14 @@ use crate::inference::{Limits, embed};
 use crate::models::TextEmbedder;
 
 const NAME: &str = "embed_text";
-const PARAMETERS: &[&str] = &["text", "model", "provider", "dimensions", "input_type", "on_error"];
+const PARAMETERS: &[&str] = &[
+    "text",
+    "model",
+    "provider",
+    "dimensions",
+    "input_type",
+    "on_error",
+];
 
 #[user_doc(
     doc_section(label = "Embedding Functions"),
@@ -30,8 +37,14 @@ const PARAMETERS: &[&str] = &["text", "model", "provider", "dimensions", "input_
         name = "model",
         description = "The name of a model, its folder, or 'provider/name'; 'name@variant' chooses a variant. Default: the option semantic.text_model."
     ),
-    argument(name = "provider", description = "Who serves the model. Default: the option semantic.provider."),
-    argument(name = "dimensions", description = "The length of the vectors, where the model offers several."),
+    argument(
+        name = "provider",
+        description = "Who serves the model. Default: the option semantic.provider."
+    ),
+    argument(
+        name = "dimensions",
+        description = "The length of the vectors, where the model offers several."
+    ),
     argument(
         name = "input_type",
         description = "'query' or 'document', for models that embed the two differently."
@@ -48,14 +61,20 @@ pub(super) struct EmbedText {
 }
 
 pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
-    Function::asynchronous(EmbedText { signature: signature(PARAMETERS, 1), context: Arc::clone(context) })
+    Function::asynchronous(EmbedText {
+        signature: signature(PARAMETERS, 1),
+        context: Arc::clone(context),
+    })
 }
 
 impl EmbedText {
     /// The model of a call; an error lists the models there are.
     fn embedder(&self, arguments: &Arguments<'_>, settings: &Settings) -> Result<Arc<dyn TextEmbedder>> {
         let model = ModelArguments::parse(arguments, &settings.text_model, &settings.provider, Some(4))?;
-        self.context.registry.text_embedder(&model.provider, model.request).map_err(|error| arguments.error(error))
+        self.context
+            .registry
+            .text_embedder(&model.provider, model.request)
+            .map_err(|error| arguments.error(error))
     }
 }
 
@@ -80,7 +99,9 @@ impl ScalarUDFImpl for EmbedText {
         }
         let settings = self.context.settings();
         arguments.on_error(5, &settings)?;
-        Ok(Arc::new(self.embedder(&arguments, &settings)?.space().field(NAME)))
+        Ok(Arc::new(
+            self.embedder(&arguments, &settings)?.space().field(NAME),
+        ))
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -99,10 +120,15 @@ impl AsyncScalarUDFImpl for EmbedText {
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
         let embedder = self.embedder(&arguments, &settings)?;
         let on_error = arguments.on_error(5, &settings)?;
-        let limits = Limits { max_concurrency: settings.max_concurrency, on_error };
+        let limits = Limits {
+            max_concurrency: settings.max_concurrency,
+            on_error,
+        };
         // a constant is one text for all rows
         let array = args.args[0].to_array(args.number_rows)?;
         let embeddings = embed(embedder.as_ref(), strings(&array)?.into_iter(), limits).await;
-        Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))
+        Ok(ColumnarValue::Array(Arc::new(
+            embeddings.map_err(|error| arguments.error(error))?,
+        )))
     }
 }

@@ -20,7 +20,8 @@ impl FunctionsTable {
         let mut rows: Vec<[String; 6]> = scalar
             .map(|(name, documentation)| {
                 let arguments = documentation.arguments.iter().flatten();
-                let arguments: Vec<String> = arguments.map(|(name, text)| format!("{name}: {text}")).collect();
+                let arguments: Vec<String> =
+                    arguments.map(|(name, text)| format!("{name}: {text}")).collect();
                 [
                     name.to_owned(),
                     "scalar".to_owned(),

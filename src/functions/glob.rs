@@ -31,14 +31,24 @@ impl TableFunctionImpl for Glob {
             _ => None,
         };
         match pattern {
-            Some(pattern) => Ok(Arc::new(GlobTable { pattern: pattern.to_owned(), schema: schema() })),
-            None => plan_err!("glob: expected one constant pattern like 'photos/*.png', found ({})", list(arguments)),
+            Some(pattern) => Ok(Arc::new(GlobTable {
+                pattern: pattern.to_owned(),
+                schema: schema(),
+            })),
+            None => plan_err!(
+                "glob: expected one constant pattern like 'photos/*.png', found ({})",
+                list(arguments)
+            ),
         }
     }
 }
 
 fn list(arguments: &[Expr]) -> String {
-    arguments.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    arguments
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn schema() -> SchemaRef {
@@ -74,7 +84,9 @@ impl TableProvider for GlobTable {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let pattern = self.pattern.clone();
-        let files = SpawnedTask::spawn_blocking(move || found(&pattern)).join_unwind().await;
+        let files = SpawnedTask::spawn_blocking(move || found(&pattern))
+            .join_unwind()
+            .await;
         let files = files.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
         let batch = batch(&files, Arc::clone(&self.schema))?;
         let source = MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
@@ -90,7 +102,10 @@ fn found(pattern: &str) -> Result<Vec<(PathBuf, Metadata)>> {
         None => glob(pattern),
     };
     let files = files.map_err(|error| DataFusionError::from(error.in_function("glob")))?;
-    Ok(files.into_iter().filter_map(|file| std::fs::metadata(&file).ok().map(|metadata| (file, metadata))).collect())
+    Ok(files
+        .into_iter()
+        .filter_map(|file| std::fs::metadata(&file).ok().map(|metadata| (file, metadata)))
+        .collect())
 }
 
 fn batch(files: &[(PathBuf, Metadata)], schema: SchemaRef) -> Result<RecordBatch> {
@@ -98,10 +113,19 @@ fn batch(files: &[(PathBuf, Metadata)], schema: SchemaRef) -> Result<RecordBatch
         let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         i64::try_from(since.as_micros()).ok()
     };
-    let paths: StringArray = files.iter().map(|(path, _)| Some(path.to_string_lossy())).collect();
-    let sizes: Int64Array = files.iter().map(|(_, metadata)| i64::try_from(metadata.len()).ok()).collect();
+    let paths: StringArray = files
+        .iter()
+        .map(|(path, _)| Some(path.to_string_lossy()))
+        .collect();
+    let sizes: Int64Array = files
+        .iter()
+        .map(|(_, metadata)| i64::try_from(metadata.len()).ok())
+        .collect();
     let modified: TimestampMicrosecondArray = files.iter().map(|(_, metadata)| modified(metadata)).collect();
-    let columns: Vec<ArrayRef> =
-        vec![Arc::new(paths), Arc::new(sizes), Arc::new(modified.with_timezone("UTC"))];
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(paths),
+        Arc::new(sizes),
+        Arc::new(modified.with_timezone("UTC")),
+    ];
     Ok(RecordBatch::try_new(schema, columns)?)
 }

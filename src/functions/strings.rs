@@ -23,7 +23,13 @@ pub(super) fn strings(array: &ArrayRef) -> Result<Vec<Option<&str>>> {
             let dictionary = array.as_any_dictionary();
             let values = strings(dictionary.values())?;
             let keys = dictionary.normalized_keys();
-            let row = |row: usize| if array.is_null(row) { None } else { values[keys[row]] };
+            let row = |row: usize| {
+                if array.is_null(row) {
+                    None
+                } else {
+                    values[keys[row]]
+                }
+            };
             Ok((0..array.len()).map(row).collect())
         }
         other => internal_err!("expected a string, found {other}"),
@@ -34,7 +40,9 @@ pub(super) fn strings(array: &ArrayRef) -> Result<Vec<Option<&str>>> {
 mod tests {
     use std::sync::Arc;
 
-    use datafusion::arrow::array::{DictionaryArray, LargeStringArray, NullArray, StringArray, StringViewArray};
+    use datafusion::arrow::array::{
+        DictionaryArray, LargeStringArray, NullArray, StringArray, StringViewArray,
+    };
     use datafusion::arrow::datatypes::Int8Type;
 
     use super::*;

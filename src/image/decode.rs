@@ -63,8 +63,12 @@ pub fn decode(bytes: &[u8], mode: Option<Mode>) -> Result<Image<'static>> {
 fn into_pixels(image: DynamicImage) -> Result<Image<'static>> {
     let (width, height) = (image.width(), image.height());
     let (mode, pixels) = match image {
-        DynamicImage::ImageLuma8(_) | DynamicImage::ImageLuma16(_) => (Mode::L, image.into_luma8().into_raw()),
-        DynamicImage::ImageLumaA8(_) | DynamicImage::ImageLumaA16(_) => (Mode::La, image.into_luma_alpha8().into_raw()),
+        DynamicImage::ImageLuma8(_) | DynamicImage::ImageLuma16(_) => {
+            (Mode::L, image.into_luma8().into_raw())
+        }
+        DynamicImage::ImageLumaA8(_) | DynamicImage::ImageLumaA16(_) => {
+            (Mode::La, image.into_luma_alpha8().into_raw())
+        }
         DynamicImage::ImageRgba8(_) | DynamicImage::ImageRgba16(_) | DynamicImage::ImageRgba32F(_) => {
             (Mode::Rgba, image.into_rgba8().into_raw())
         }
@@ -82,13 +86,17 @@ fn ends_with_jpeg_trailer(bytes: &[u8]) -> bool {
     let mut at = 2;
     loop {
         // to the next marker: 0xFF, and neither fill byte nor stuffed zero nor restart marker behind it
-        let Some(&[_, marker]) = bytes.get(at..at + 2) else { return false };
+        let Some(&[_, marker]) = bytes.get(at..at + 2) else {
+            return false;
+        };
         match (bytes[at], marker) {
             (0xFF, END_OF_IMAGE) => return true,
             (0xFF, 0x00 | 0x01 | 0xD0..=0xD8) => at += 2,
             (0xFF, 0xFF) => at += 1,
             (0xFF, _) => {
-                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else { return false };
+                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else {
+                    return false;
+                };
                 at += 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
             }
             _ => at += 1,
@@ -132,12 +140,26 @@ mod tests {
     #[test]
     fn every_format() {
         let expected = gradient().into_rgb8().into_raw();
-        for format in
-            [ImageFormat::Png, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Jpeg, ImageFormat::Gif]
-        {
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Tiff,
+            ImageFormat::WebP,
+            ImageFormat::Bmp,
+            ImageFormat::Jpeg,
+            ImageFormat::Gif,
+        ] {
             let image = decode(&encoded(format, &gradient()), Some(Mode::Rgb)).unwrap();
-            assert_eq!((image.width(), image.height(), image.mode()), (16, 8, Mode::Rgb), "{format:?}");
-            let largest = image.pixels().iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
+            assert_eq!(
+                (image.width(), image.height(), image.mode()),
+                (16, 8, Mode::Rgb),
+                "{format:?}"
+            );
+            let largest = image
+                .pixels()
+                .iter()
+                .zip(&expected)
+                .map(|(a, b)| a.abs_diff(*b))
+                .max();
             let tolerance = match format {
                 ImageFormat::Jpeg => 24,
                 ImageFormat::Gif => 8,
@@ -159,11 +181,20 @@ mod tests {
 
     #[test]
     fn truncated_files_are_errors_at_every_tenth() {
-        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Bmp] {
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Jpeg,
+            ImageFormat::Tiff,
+            ImageFormat::WebP,
+            ImageFormat::Bmp,
+        ] {
             let whole = encoded(format, &gradient());
             for tenth in 0..10 {
                 let error = decode(&whole[..whole.len() * tenth / 10], None);
-                assert!(matches!(error, Err(Error::Data(_))), "{format:?} at {tenth}0 %: {error:?}");
+                assert!(
+                    matches!(error, Err(Error::Data(_))),
+                    "{format:?} at {tenth}0 %: {error:?}"
+                );
             }
         }
     }

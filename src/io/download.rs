@@ -32,7 +32,10 @@ pub(crate) async fn download(location: &str) -> Result<Vec<u8>> {
         },
         // one letter is a drive
         Ok(url) if url.scheme().len() > 1 && location.contains("://") => {
-            data_err!("cannot read '{}://': local paths, file://, http:// and https:// can be read", url.scheme())
+            data_err!(
+                "cannot read '{}://': local paths, file://, http:// and https:// can be read",
+                url.scheme()
+            )
         }
         _ => read(std::path::Path::new(location)).await,
     }
@@ -53,8 +56,12 @@ async fn get(url: &Url) -> Result<Vec<u8>> {
     let failed = |error: reqwest::Error| {
         // the error's own text would repeat the URL
         let error = error.without_url();
-        let cause = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
-        Error::Data(format!("cannot read '{shown}': {}", cause.map(ToString::to_string).unwrap_or_default()))
+        let cause =
+            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
+        Error::Data(format!(
+            "cannot read '{shown}': {}",
+            cause.map(ToString::to_string).unwrap_or_default()
+        ))
     };
     let client = CLIENT.as_ref().map_err(Clone::clone)?;
     let answer = client.get(url.clone()).send().await.map_err(failed)?;
@@ -72,7 +79,9 @@ async fn get(url: &Url) -> Result<Vec<u8>> {
 
 fn check_size(bytes: u64, location: &str) -> Result<()> {
     if bytes > MAX_BYTES {
-        return data_err!("cannot read '{location}': it has more than the {MAX_BYTES} bytes that one value may have");
+        return data_err!(
+            "cannot read '{location}': it has more than the {MAX_BYTES} bytes that one value may have"
+        );
     }
     Ok(())
 }

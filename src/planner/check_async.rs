@@ -52,7 +52,9 @@ fn check_expr(expr: &Expr, node: &LogicalPlan) -> Result<TreeNodeRecursion> {
              {name} on them, and put the values back together with array_agg"
         );
     }
-    let Some(call) = as_async_call(expr) else { return Ok(TreeNodeRecursion::Continue) };
+    let Some(call) = as_async_call(expr) else {
+        return Ok(TreeNodeRecursion::Continue);
+    };
     let nested = call.args.iter().any(contains_async);
     if matches!(node, LogicalPlan::Projection(_)) && !nested {
         return Ok(TreeNodeRecursion::Continue);
@@ -78,7 +80,11 @@ fn check_statement(statement: &DmlStatement) -> Result<()> {
         for expr in node.expressions() {
             found = found.take().or(find_call(&expr)?);
         }
-        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        Ok(if found.is_some() {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
     };
     statement.input.apply_with_subqueries(&mut look)?;
     if let WriteOp::MergeInto(merge) = &statement.op {
@@ -100,7 +106,11 @@ fn find_call(expr: &Expr) -> Result<Option<String>> {
     let mut found = None;
     expr.apply(|expr| {
         found = as_async_call(expr).map(|call| call.name().to_owned());
-        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        Ok(if found.is_some() {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
     })?;
     Ok(found)
 }
@@ -111,12 +121,16 @@ fn clause(node: &LogicalPlan) -> String {
         LogicalPlan::Projection(_) => "another call".to_owned(),
         LogicalPlan::Filter(_) | LogicalPlan::TableScan(_) => "WHERE or HAVING".to_owned(),
         LogicalPlan::Sort(_) => "ORDER BY".to_owned(),
-        LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => "GROUP BY or an aggregate function".to_owned(),
+        LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => {
+            "GROUP BY or an aggregate function".to_owned()
+        }
         LogicalPlan::Window(_) => "a window function".to_owned(),
         LogicalPlan::Join(_) => "a JOIN condition".to_owned(),
         LogicalPlan::Limit(_) => "LIMIT".to_owned(),
         LogicalPlan::Values(_) => "VALUES".to_owned(),
-        LogicalPlan::Extension(extension) => format!("{} (an extension of the query plan)", extension.node.name()),
+        LogicalPlan::Extension(extension) => {
+            format!("{} (an extension of the query plan)", extension.node.name())
+        }
         other => other.display().to_string(),
     }
 }

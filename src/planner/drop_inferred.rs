@@ -36,15 +36,34 @@ impl OptimizerRule for DropInferred {
 }
 
 fn drop_inferred(mut join: Join) -> Result<Transformed<LogicalPlan>> {
-    let mut stated = join.filter.as_ref().map(split_conjunction).unwrap_or_default().into_iter().cloned().collect();
+    let mut stated = join
+        .filter
+        .as_ref()
+        .map(split_conjunction)
+        .unwrap_or_default()
+        .into_iter()
+        .cloned()
+        .collect();
     predicates_of(&join.left, &mut stated)?;
     stated.retain(contains_async);
     if stated.is_empty() {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     }
-    let keys: Vec<(Expr, Expr)> = join.on.iter().map(|(left, right)| (left.clone(), right.clone())).collect();
-    let of_right = translate(&stated, keys.iter().map(|(left, right)| (left, right)), &join.right)?;
-    let of_left = translate(&stated, keys.iter().map(|(left, right)| (right, left)), &join.left)?;
+    let keys: Vec<(Expr, Expr)> = join
+        .on
+        .iter()
+        .map(|(left, right)| (left.clone(), right.clone()))
+        .collect();
+    let of_right = translate(
+        &stated,
+        keys.iter().map(|(left, right)| (left, right)),
+        &join.right,
+    )?;
+    let of_left = translate(
+        &stated,
+        keys.iter().map(|(left, right)| (right, left)),
+        &join.left,
+    )?;
     let right = without(&join.right, &of_right)?;
     let left = without(&join.left, &of_left)?;
     let dropped = right.is_some() || left.is_some();
@@ -66,8 +85,14 @@ fn predicates_of(plan: &LogicalPlan, predicates: &mut Vec<Expr>) -> Result<()> {
         _ => return Ok(()),
     }
     let output: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-    let Some(sources) = through(&output, plan)? else { return Ok(()) };
-    let columns: Vec<(&Expr, &Expr)> = sources.iter().zip(&output).filter(|(source, _)| source.try_as_col().is_some()).collect();
+    let Some(sources) = through(&output, plan)? else {
+        return Ok(());
+    };
+    let columns: Vec<(&Expr, &Expr)> = sources
+        .iter()
+        .zip(&output)
+        .filter(|(source, _)| source.try_as_col().is_some())
+        .collect();
     predicates.extend(translate(&lower, columns.into_iter(), plan)?);
     Ok(())
 }
@@ -82,7 +107,9 @@ fn translate<'a>(
     let mut translated = vec![];
     for predicate in predicates {
         let replaced = predicate.clone().transform_up(|expr| {
-            let column = columns.clone().find_map(|(from, to)| (*from == expr).then(|| to.clone()));
+            let column = columns
+                .clone()
+                .find_map(|(from, to)| (*from == expr).then(|| to.clone()));
             Ok(column.map_or(Transformed::no(expr), Transformed::yes))
         })?;
         if replaced.transformed && within(&replaced.data, plan) {
@@ -95,16 +122,22 @@ fn translate<'a>(
 /// `plan` without those conjuncts of its filters that are among `implied`, which is written over its output.
 /// None if there are none.
 fn without(plan: &Arc<LogicalPlan>, implied: &[Expr]) -> Result<Option<Arc<LogicalPlan>>> {
-    let (LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Projection(_)) = plan.as_ref() else {
+    let (LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Projection(_)) = plan.as_ref()
+    else {
         return Ok(None);
     };
-    let Some(below) = through(implied, plan)? else { return Ok(None) };
+    let Some(below) = through(implied, plan)? else {
+        return Ok(None);
+    };
     let input = Arc::new(plan.inputs()[0].clone());
     let new_input = without(&input, &below)?;
     if let LogicalPlan::Filter(filter) = plan.as_ref() {
         let conjuncts = split_conjunction_owned(filter.predicate.clone());
         let count = conjuncts.len();
-        let kept: Vec<Expr> = conjuncts.into_iter().filter(|conjunct| !implied.contains(conjunct)).collect();
+        let kept: Vec<Expr> = conjuncts
+            .into_iter()
+            .filter(|conjunct| !implied.contains(conjunct))
+            .collect();
         if kept.len() < count {
             let input = new_input.unwrap_or(input);
             return Ok(Some(match conjunction(kept) {
@@ -113,7 +146,9 @@ fn without(plan: &Arc<LogicalPlan>, implied: &[Expr]) -> Result<Option<Arc<Logic
             }));
         }
     }
-    let Some(new_input) = new_input else { return Ok(None) };
+    let Some(new_input) = new_input else {
+        return Ok(None);
+    };
     let plan = plan.with_new_exprs(plan.expressions(), vec![Arc::unwrap_or_clone(new_input)])?;
     Ok(Some(Arc::new(plan)))
 }

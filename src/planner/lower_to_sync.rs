@@ -43,7 +43,9 @@ impl LowerToSync {
     pub(super) const NAME: &'static str = "semantic.lower_to_sync";
 
     pub(super) fn new(twins: impl IntoIterator<Item = SyncTwin>) -> Self {
-        Self { twins: twins.into_iter().map(|twin| (twin.name.clone(), twin)).collect() }
+        Self {
+            twins: twins.into_iter().map(|twin| (twin.name.clone(), twin)).collect(),
+        }
     }
 
     /// `expr` with every call that has a twin replaced, at any depth.
@@ -72,7 +74,8 @@ impl LowerToSync {
 
     fn replace(&self, expr: Expr, applies: impl Fn(When) -> bool) -> Transformed<Expr> {
         match expr {
-            Expr::ScalarFunction(call) if call.func.as_async().is_some() => match self.twins.get(call.name()) {
+            Expr::ScalarFunction(call) if call.func.as_async().is_some() => match self.twins.get(call.name())
+            {
                 Some(twin) if applies(twin.when) => Transformed::yes(Expr::ScalarFunction(
                     ScalarFunction::new_udf(Arc::clone(&twin.twin), call.args),
                 )),

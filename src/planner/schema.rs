@@ -9,7 +9,11 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 /// their names.
 ///
 /// The inputs can have more columns than before; those that a node passes on are found by name.
-pub(super) fn with_exprs(plan: &LogicalPlan, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<LogicalPlan> {
+pub(super) fn with_exprs(
+    plan: &LogicalPlan,
+    exprs: Vec<Expr>,
+    inputs: Vec<LogicalPlan>,
+) -> Result<LogicalPlan> {
     let schema = plan.schema();
     if let (LogicalPlan::Projection(_), [input]) = (plan, inputs.as_slice()) {
         return project_as(exprs, Arc::new(input.clone()), schema);
@@ -28,12 +32,26 @@ pub(super) fn with_exprs(plan: &LogicalPlan, exprs: Vec<Expr>, inputs: Vec<Logic
 }
 
 /// The projection of `exprs` under the names of `schema`.
-pub(super) fn project_as(exprs: Vec<Expr>, input: Arc<LogicalPlan>, schema: &DFSchemaRef) -> Result<LogicalPlan> {
-    let exprs = exprs.into_iter().zip(schema.columns()).map(|(expr, Column { relation, name, .. })| {
-        let same = expr.qualified_name() == (relation.clone(), name.clone());
-        if same { expr } else { expr.alias_qualified(relation, name) }
-    });
-    Ok(LogicalPlan::Projection(Projection::try_new(exprs.collect(), input)?))
+pub(super) fn project_as(
+    exprs: Vec<Expr>,
+    input: Arc<LogicalPlan>,
+    schema: &DFSchemaRef,
+) -> Result<LogicalPlan> {
+    let exprs = exprs
+        .into_iter()
+        .zip(schema.columns())
+        .map(|(expr, Column { relation, name, .. })| {
+            let same = expr.qualified_name() == (relation.clone(), name.clone());
+            if same {
+                expr
+            } else {
+                expr.alias_qualified(relation, name)
+            }
+        });
+    Ok(LogicalPlan::Projection(Projection::try_new(
+        exprs.collect(),
+        input,
+    )?))
 }
 
 /// `plan` projected to `columns`, under the names of `schema`, if that makes a difference.
@@ -41,5 +59,9 @@ pub(super) fn restore(plan: LogicalPlan, columns: Vec<Column>, schema: &DFSchema
     if plan.schema().columns() == schema.columns() {
         return Ok(plan);
     }
-    project_as(columns.into_iter().map(Expr::Column).collect(), Arc::new(plan), schema)
+    project_as(
+        columns.into_iter().map(Expr::Column).collect(),
+        Arc::new(plan),
+        schema,
+    )
 }

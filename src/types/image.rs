@@ -9,15 +9,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, LargeBinaryArray, LargeBinaryBuilder, NullBufferBuilder, StringArray,
-    StringBuilder, StructArray, UInt16Builder, UInt32Array, UInt32Builder,
+    Array, ArrayRef, AsArray, FixedSizeListArray, LargeBinaryArray, LargeBinaryBuilder, NullBufferBuilder,
+    StringArray, StringBuilder, StructArray, UInt16Builder, UInt32Array, UInt32Builder,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields, UInt8Type, UInt32Type};
 
-use super::{
-    EXTENSION_METADATA_KEY, EXTENSION_NAME_KEY, TENSOR_EXTENSION, IMAGE_EXTENSION, MODE_KEY,
-};
+use super::{EXTENSION_METADATA_KEY, EXTENSION_NAME_KEY, IMAGE_EXTENSION, MODE_KEY, TENSOR_EXTENSION};
 use crate::error::{Result, query_err};
 use crate::image::{Image, Mode};
 
@@ -36,12 +34,10 @@ impl ImageType {
     pub fn of(field: &Field) -> Option<Self> {
         let metadata = field.metadata();
         match (metadata.get(EXTENSION_NAME_KEY)?.as_str(), field.data_type()) {
-            (IMAGE_EXTENSION, DataType::Struct(_)) => {
-                Some(Self::Any(metadata.get(MODE_KEY).and_then(|mode| mode.parse().ok())))
-            }
-            (TENSOR_EXTENSION, DataType::FixedSizeList(item, _))
-                if item.data_type() == &DataType::UInt8 =>
-            {
+            (IMAGE_EXTENSION, DataType::Struct(_)) => Some(Self::Any(
+                metadata.get(MODE_KEY).and_then(|mode| mode.parse().ok()),
+            )),
+            (TENSOR_EXTENSION, DataType::FixedSizeList(item, _)) if item.data_type() == &DataType::UInt8 => {
                 let (width, height, mode) = parse_shape(metadata.get(EXTENSION_METADATA_KEY)?)?;
                 Some(Self::Fixed(width, height, mode))
             }
@@ -71,7 +67,8 @@ impl ImageType {
     pub fn field(self, name: &str) -> Field {
         let metadata = match self {
             Self::Any(mode) => {
-                let mut metadata = HashMap::from([(EXTENSION_NAME_KEY.to_owned(), IMAGE_EXTENSION.to_owned())]);
+                let mut metadata =
+                    HashMap::from([(EXTENSION_NAME_KEY.to_owned(), IMAGE_EXTENSION.to_owned())]);
                 metadata.extend(mode.map(|mode| (MODE_KEY.to_owned(), mode.name().to_owned())));
                 metadata
             }
@@ -167,14 +164,24 @@ impl<'a> ImageColumn<'a> {
         };
         match view {
             Some(view) => Ok(view),
-            None => query_err!("expected images as {}, found {}", image_type.data_type(), array.data_type()),
+            None => query_err!(
+                "expected images as {}, found {}",
+                image_type.data_type(),
+                array.data_type()
+            ),
         }
     }
 
     /// The image of a row, its pixels borrowed; `None` if it is NULL, an error if its parts contradict each other.
     pub fn image(&self, row: usize) -> Result<Option<Image<'a>>> {
         match *self {
-            Self::Any { rows, data, height, width, mode } => {
+            Self::Any {
+                rows,
+                data,
+                height,
+                width,
+                mode,
+            } => {
                 let parts: [&dyn Array; 5] = [rows, data, height, width, mode];
                 if parts.iter().any(|part| part.is_null(row)) {
                     return Ok(None);
@@ -238,16 +245,25 @@ impl ImageBuilder {
                 mode: StringBuilder::new(),
                 valid,
             },
-            ImageType::Fixed(width, height, mode) => {
-                Self::Fixed { pixels: Vec::new(), valid, size: (width, height, mode) }
-            }
+            ImageType::Fixed(width, height, mode) => Self::Fixed {
+                pixels: Vec::new(),
+                valid,
+                size: (width, height, mode),
+            },
         }
     }
 
     /// Appends an image or a NULL; an error if a fixed column gets another size or mode.
     pub fn append(&mut self, image: Option<&Image<'_>>) -> Result<()> {
         match self {
-            Self::Any { data, height, width, channels, mode, valid } => {
+            Self::Any {
+                data,
+                height,
+                width,
+                channels,
+                mode,
+                valid,
+            } => {
                 valid.append(image.is_some());
                 data.append_option(image.map(Image::pixels));
                 height.append_option(image.map(Image::height));
@@ -281,7 +297,14 @@ impl ImageBuilder {
     #[must_use]
     pub fn finish(self) -> ArrayRef {
         match self {
-            Self::Any { mut data, mut height, mut width, mut channels, mut mode, mut valid } => {
+            Self::Any {
+                mut data,
+                mut height,
+                mut width,
+                mut channels,
+                mut mode,
+                mut valid,
+            } => {
                 let columns: Vec<ArrayRef> = vec![
                     Arc::new(data.finish()),
                     Arc::new(height.finish()),
@@ -294,7 +317,11 @@ impl ImageBuilder {
                 let nulls = nulls.or_else(|| (rows == 0).then(|| NullBuffer::new_valid(0)));
                 Arc::new(StructArray::new(struct_fields(), columns, nulls))
             }
-            Self::Fixed { pixels, mut valid, size: (width, height, mode) } => {
+            Self::Fixed {
+                pixels,
+                mut valid,
+                size: (width, height, mode),
+            } => {
                 let rows = valid.len();
                 let nulls = valid.finish();
                 let size = tensor_size(width, height, mode);
@@ -317,7 +344,11 @@ mod tests {
     #[test]
     fn both_layouts_give_back_what_they_were_given() {
         let image = Image::new(2, 1, Mode::Rgb, vec![1, 2, 3, 4, 5, 6]).unwrap();
-        for image_type in [ImageType::Any(None), ImageType::Any(Some(Mode::Rgb)), ImageType::Fixed(2, 1, Mode::Rgb)] {
+        for image_type in [
+            ImageType::Any(None),
+            ImageType::Any(Some(Mode::Rgb)),
+            ImageType::Fixed(2, 1, Mode::Rgb),
+        ] {
             let mut builder = ImageBuilder::new(image_type, 3);
             for row in [Some(&image), None, Some(&image)] {
                 builder.append(row).unwrap();
@@ -337,13 +368,21 @@ mod tests {
     fn a_fixed_column_refuses_another_size() {
         let mut builder = ImageBuilder::new(ImageType::Fixed(2, 2, Mode::L), 1);
         let image = Image::new(1, 1, Mode::L, vec![1]).unwrap();
-        assert!(builder.append(Some(&image)).unwrap_err().to_string().contains("2x2 in mode L, found 1x1 in mode L"));
+        assert!(
+            builder
+                .append(Some(&image))
+                .unwrap_err()
+                .to_string()
+                .contains("2x2 in mode L, found 1x1 in mode L")
+        );
     }
 
     #[test]
     fn contradictions_are_errors() {
         let mut builder = ImageBuilder::new(ImageType::Any(None), 1);
-        builder.append(Some(&Image::new(1, 1, Mode::L, vec![1]).unwrap())).unwrap();
+        builder
+            .append(Some(&Image::new(1, 1, Mode::L, vec![1]).unwrap()))
+            .unwrap();
         let array = builder.finish();
         let rows = array.as_struct();
         let mut columns = rows.columns().to_vec();

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use datafusion::common::Result as DataFusionResult;
 use datafusion::prelude::SessionContext;
 use datafusion_semantic::image::{Image, Mode, convert};
-use datafusion_semantic::models::{Embeddings, ImageEmbedder, ModelRequest, Provider, Registry, TextEmbedder};
+use datafusion_semantic::models::{
+    Embeddings, ImageEmbedder, ModelRequest, Provider, Registry, TextEmbedder,
+};
 use datafusion_semantic::types::embedding::EmbeddingSpace;
 use datafusion_semantic::{Error, Result, session};
 
@@ -47,10 +49,17 @@ impl MockProvider {
             "mock" => ("mock", 3),
             "mock-wide" => ("mock-wide", 4),
             "mock-other" => ("mock-other", 3),
-            other => return Err(Error::Query(format!("unknown model '{other}': there are 'mock', 'mock-wide'"))),
+            other => {
+                return Err(Error::Query(format!(
+                    "unknown model '{other}': there are 'mock', 'mock-wide'"
+                )));
+            }
         };
         let space = EmbeddingSpace::new(name, request.dimensions.unwrap_or(dimensions), false);
-        Ok(Arc::new(MockModel { space, counts: Arc::clone(&self.0) }))
+        Ok(Arc::new(MockModel {
+            space,
+            counts: Arc::clone(&self.0),
+        }))
     }
 }
 
@@ -73,7 +82,8 @@ impl MockModel {
         let (rows, dimensions) = (vectors.len(), self.space.dimensions());
         self.counts.inputs.fetch_add(rows, Ordering::Relaxed);
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
-        let values = vectors.flat_map(|vector| (0..dimensions).map(move |item| vector.get(item).copied().unwrap_or(0.5)));
+        let values = vectors
+            .flat_map(|vector| (0..dimensions).map(move |item| vector.get(item).copied().unwrap_or(0.5)));
         Embeddings::new(rows, dimensions, values.collect())
     }
 }
@@ -128,7 +138,10 @@ pub async fn session() -> DataFusionResult<(SessionContext, Arc<Counts>)> {
     let registry = Registry::default().with_provider(Arc::new(MockProvider(Arc::clone(&counts))));
     datafusion_semantic::register_with(&ctx, registry)?;
     for set in ["provider = 'mock'", "text_model = 'mock'", "image_model = 'mock'"] {
-        session::sql(&ctx, &format!("SET semantic.{set}")).await?.collect().await?;
+        session::sql(&ctx, &format!("SET semantic.{set}"))
+            .await?
+            .collect()
+            .await?;
     }
     Ok((ctx, counts))
 }

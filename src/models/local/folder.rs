@@ -31,19 +31,28 @@ impl ModelFolder {
             return query_err!(
                 "model '{model}' has no file {}: {}",
                 graph.display(),
-                if graphs.is_empty() { SETUP.to_owned() } else { format!("there is {}", graphs.join(", ")) }
+                if graphs.is_empty() {
+                    SETUP.to_owned()
+                } else {
+                    format!("there is {}", graphs.join(", "))
+                }
             );
         }
         // the path below the folder of all models is the name that variants and short names share
-        let name = path.strip_prefix(models).map_or_else(|_| name.to_owned(), |name| name.display().to_string());
+        let name = path
+            .strip_prefix(models)
+            .map_or_else(|_| name.to_owned(), |name| name.display().to_string());
         Ok(Self { name, path, graph })
     }
 
     fn path_of(models: &Path, name: &str) -> Result<PathBuf> {
-        let unsafe_name = name.is_empty() || Path::new(name).components().any(|part| part.as_os_str() == "..");
+        let unsafe_name =
+            name.is_empty() || Path::new(name).components().any(|part| part.as_os_str() == "..");
         if name.starts_with(['/', '.', '~']) {
             let path = match name.strip_prefix("~/") {
-                Some(rest) => etcetera::home_dir().map_or_else(|_| PathBuf::from(name), |home| home.join(rest)),
+                Some(rest) => {
+                    etcetera::home_dir().map_or_else(|_| PathBuf::from(name), |home| home.join(rest))
+                }
                 None => PathBuf::from(name),
             };
             return match path.is_dir() {
@@ -55,11 +64,16 @@ impl ModelFolder {
             return Ok(models.join(name));
         }
         let installed = installed(models);
-        let same_name: Vec<&String> =
-            installed.iter().filter(|model| model.rsplit('/').next() == Some(name)).collect();
+        let same_name: Vec<&String> = installed
+            .iter()
+            .filter(|model| model.rsplit('/').next() == Some(name))
+            .collect();
         match (same_name.as_slice(), installed.as_slice()) {
             ([only], _) => Ok(models.join(only)),
-            ([], []) => query_err!("unknown model '{name}': no model is installed in {}; {SETUP}", models.display()),
+            ([], []) => query_err!(
+                "unknown model '{name}': no model is installed in {}; {SETUP}",
+                models.display()
+            ),
             ([], _) => query_err!(
                 "unknown model '{name}': installed in {} are {}; give one of these, or the path of a folder",
                 models.display(),
@@ -92,7 +106,11 @@ impl ModelFolder {
     /// The bytes of a file of the model; the error names its path.
     pub(super) fn read(&self, file: &str) -> Result<Vec<u8>> {
         self.read_if_exists(file)?.ok_or_else(|| {
-            Error::Query(format!("model '{}' has no file {}: {SETUP}", self.name, self.path.join(file).display()))
+            Error::Query(format!(
+                "model '{}' has no file {}: {SETUP}",
+                self.name,
+                self.path.join(file).display()
+            ))
         })
     }
 
@@ -108,10 +126,12 @@ impl ModelFolder {
 
     /// A file of the model as JSON, if there is one; the error names its path.
     pub(super) fn read_json<T: serde::de::DeserializeOwned>(&self, file: &str) -> Result<Option<T>> {
-        let Some(bytes) = self.read_if_exists(file)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).or_else(|error| {
-            query_err!("cannot use {}: {error}", self.path.join(file).display())
-        })
+        let Some(bytes) = self.read_if_exists(file)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .or_else(|error| query_err!("cannot use {}: {error}", self.path.join(file).display()))
     }
 }
 
@@ -150,14 +170,22 @@ fn graphs(model: &Path) -> Vec<String> {
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "onnx"))
+        .filter(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|extension| extension == "onnx")
+        })
         .collect();
     graphs.sort();
     graphs
 }
 
 fn list<S: AsRef<str>>(names: &[S]) -> String {
-    names.iter().map(|name| format!("'{}'", name.as_ref())).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("'{}'", name.as_ref()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -192,17 +220,32 @@ mod tests {
     #[test]
     fn unknown_models_list_the_known_ones() {
         let models = models(&["org/a", "b"]);
-        assert!(error(&models, "c").contains("'b', 'org/a'"), "{}", error(&models, "c"));
-        assert!(error(&models, "../b").contains("does not exist"), "{}", error(&models, "../b"));
+        assert!(
+            error(&models, "c").contains("'b', 'org/a'"),
+            "{}",
+            error(&models, "c")
+        );
+        assert!(
+            error(&models, "../b").contains("does not exist"),
+            "{}",
+            error(&models, "../b")
+        );
         assert!(error(&models, "org/../b").starts_with("unknown model"));
         let empty = self::models(&[]);
-        assert!(error(&empty, "c").contains("make setup"), "{}", error(&empty, "c"));
+        assert!(
+            error(&empty, "c").contains("make setup"),
+            "{}",
+            error(&empty, "c")
+        );
     }
 
     #[test]
     fn ambiguous_short_names_are_refused() {
         let models = models(&["x/a", "y/a"]);
-        assert_eq!(error(&models, "a"), "model 'a' is ambiguous: give one of 'x/a', 'y/a'");
+        assert_eq!(
+            error(&models, "a"),
+            "model 'a' is ambiguous: give one of 'x/a', 'y/a'"
+        );
     }
 
     #[test]

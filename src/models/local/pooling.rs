@@ -38,10 +38,17 @@ impl Pooling {
             || config.pooling_mode_mean_sqrt_len_tokens
             || config.pooling_mode_weightedmean_tokens
             || config.pooling_mode_lasttoken;
-        match (config.pooling_mode_mean_tokens, config.pooling_mode_cls_token, others) {
+        match (
+            config.pooling_mode_mean_tokens,
+            config.pooling_mode_cls_token,
+            others,
+        ) {
             (true, false, false) => Ok(Self::Mean),
             (false, true, false) => Ok(Self::FirstToken),
-            _ => query_err!("model '{}' pools otherwise than by mean or by the first token ({file})", folder.name()),
+            _ => query_err!(
+                "model '{}' pools otherwise than by mean or by the first token ({file})",
+                folder.name()
+            ),
         }
     }
 
@@ -67,10 +74,16 @@ impl Pooling {
 
 /// Scales a vector to length 1; one of zeros stays as it is.
 pub(super) fn normalize(vector: &mut [f32]) {
-    let length = vector.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    let length = vector
+        .iter()
+        .map(|&value| f64::from(value).powi(2))
+        .sum::<f64>()
+        .sqrt();
     if length > 0.0 {
         #[expect(clippy::cast_possible_truncation, reason = "the result is f32")]
-        vector.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+        vector
+            .iter_mut()
+            .for_each(|value| *value = (f64::from(*value) / length) as f32);
     }
 }
 

@@ -48,7 +48,8 @@ impl Preprocessor {
         let Some(file) = folder.read_json::<File>(path)? else {
             return query_err!("model '{}' has no file {path}", folder.name());
         };
-        Self::new(&file).map_err(|error| Error::Query(format!("cannot use {path} of model '{}': {error}", folder.name())))
+        Self::new(&file)
+            .map_err(|error| Error::Query(format!("cannot use {path} of model '{}': {error}", folder.name())))
     }
 
     fn new(file: &File) -> Result<Self> {
@@ -60,10 +61,16 @@ impl Preprocessor {
         let crop = match (file.do_center_crop, file.crop_size) {
             (false, _) => None,
             (true, Some(Size::Exact { height, width })) => Some((width, height)),
-            (true, Some(Size::Square(side) | Size::ShortestEdge { shortest_edge: side })) => Some((side, side)),
+            (true, Some(Size::Square(side) | Size::ShortestEdge { shortest_edge: side })) => {
+                Some((side, side))
+            }
             (true, None) => return query_err!("do_center_crop without crop_size"),
         };
-        let rescale = if file.do_rescale { file.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 };
+        let rescale = if file.do_rescale {
+            file.rescale_factor.unwrap_or(1.0 / 255.0)
+        } else {
+            1.0
+        };
         let (mean, std) = match (file.do_normalize, file.image_mean, file.image_std) {
             (false, ..) => ([0.0; 3], [1.0; 3]),
             (true, Some(mean), Some(std)) => (mean, std),
@@ -95,7 +102,11 @@ impl Preprocessor {
         tensor.reserve(image.pixels().len());
         for channel in 0..3 {
             let (scale, offset) = (self.scale[channel], self.offset[channel]);
-            tensor.extend(pixels.iter().map(|pixel| f32::from(pixel[channel]) * scale + offset));
+            tensor.extend(
+                pixels
+                    .iter()
+                    .map(|pixel| f32::from(pixel[channel]) * scale + offset),
+            );
         }
         Ok((image.width(), image.height()))
     }
@@ -110,7 +121,8 @@ impl Size {
             Self::ShortestEdge { shortest_edge } => {
                 // the longer side is rounded down, as Hugging Face's image processors do
                 let longer = |long: u32, short: u32| {
-                    u32::try_from(u64::from(shortest_edge) * u64::from(long) / u64::from(short)).unwrap_or(u32::MAX)
+                    u32::try_from(u64::from(shortest_edge) * u64::from(long) / u64::from(short))
+                        .unwrap_or(u32::MAX)
                 };
                 if width <= height {
                     (shortest_edge, longer(height, width))
@@ -152,7 +164,10 @@ mod tests {
         let image = Image::new(2, 1, Mode::Rgb, vec![10, 20, 30, 20, 60, 110]).unwrap();
         assert_eq!(preprocessor.append(image, &mut tensor).unwrap(), (2, 1));
         let expected = [0.0, 1.0, 0.0, 2.0, 0.0, 2.0];
-        assert!(tensor.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{tensor:?}");
+        assert!(
+            tensor.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6),
+            "{tensor:?}"
+        );
     }
 
     #[test]

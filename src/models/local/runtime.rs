@@ -7,7 +7,11 @@ use ort::environment::Environment;
 use super::home::{self, SETUP};
 use crate::error::{Result, query_err};
 
-const LIBRARY: &str = if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" };
+const LIBRARY: &str = if cfg!(target_os = "macos") {
+    "libonnxruntime.dylib"
+} else {
+    "libonnxruntime.so"
+};
 
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
@@ -31,8 +35,14 @@ fn candidates() -> Vec<PathBuf> {
     }
     let mut folders = vec![home::home().join("onnxruntime")];
     folders.extend(
-        ["/usr/local/lib", "/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/opt/homebrew/lib"]
-            .map(PathBuf::from),
+        [
+            "/usr/local/lib",
+            "/usr/lib",
+            "/usr/lib/x86_64-linux-gnu",
+            "/usr/lib/aarch64-linux-gnu",
+            "/opt/homebrew/lib",
+        ]
+        .map(PathBuf::from),
     );
     folders.into_iter().map(|folder| folder.join(LIBRARY)).collect()
 }
@@ -41,11 +51,18 @@ fn start(candidates: &[PathBuf]) -> Result<Environment> {
     let Some(path) = candidates.iter().find(|path| path.is_file()) else {
         return query_err!(
             "ONNX Runtime is not installed: looked for {}; {SETUP}, or set ORT_DYLIB_PATH to the library",
-            candidates.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+            candidates
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
         );
     };
     load(path).or_else(|error| {
-        query_err!("cannot load ONNX Runtime from {}: {error}; {SETUP}, or set ORT_DYLIB_PATH", path.display())
+        query_err!(
+            "cannot load ONNX Runtime from {}: {error}; {SETUP}, or set ORT_DYLIB_PATH",
+            path.display()
+        )
     })
 }
 
@@ -66,7 +83,9 @@ mod tests {
 
     #[test]
     fn a_missing_library_names_the_paths_tried_and_the_cure() {
-        let error = start(&[PathBuf::from("/nowhere/a.so"), PathBuf::from("/nowhere/b.so")]).unwrap_err().to_string();
+        let error = start(&[PathBuf::from("/nowhere/a.so"), PathBuf::from("/nowhere/b.so")])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("/nowhere/a.so, /nowhere/b.so"), "{error}");
         assert!(error.contains("make setup"), "{error}");
     }
@@ -77,6 +96,9 @@ mod tests {
         let path = folder.path().join(LIBRARY);
         std::fs::write(&path, "not a library").unwrap();
         let error = start(std::slice::from_ref(&path)).unwrap_err().to_string();
-        assert!(error.contains(&path.display().to_string()) && error.contains("ORT_DYLIB_PATH"), "{error}");
+        assert!(
+            error.contains(&path.display().to_string()) && error.contains("ORT_DYLIB_PATH"),
+            "{error}"
+        );
     }
 }

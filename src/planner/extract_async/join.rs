@@ -9,8 +9,8 @@ use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan};
 use super::columns::{Place, add_columns, extract, ready_calls, substitute};
 use super::filter;
 use super::reuse::within;
-use crate::planner::schema::restore;
 use crate::planner::calls::{as_async_call, contains_async};
+use crate::planner::schema::restore;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 
 /// Computes the calls over one side on that side, for every type of join, and moves the conjuncts with a call
@@ -76,7 +76,11 @@ fn add_side(
     calls: &[Expr],
     other: &DFSchema,
 ) -> Result<(Arc<LogicalPlan>, Vec<(Expr, Expr)>)> {
-    if calls.is_empty() { Ok((side, vec![])) } else { add_columns(side, calls, other) }
+    if calls.is_empty() {
+        Ok((side, vec![]))
+    } else {
+        add_columns(side, calls, other)
+    }
 }
 
 fn check_one_sided(

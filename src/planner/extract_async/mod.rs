@@ -66,7 +66,9 @@ impl OptimizerRule for ExtractAsync {
             LogicalPlan::Sort(node) => sort(node),
             plan if !calls_async(&plan) => Ok(Transformed::no(plan)),
             LogicalPlan::Projection(node) => project(node),
-            LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Repartition(_) => extract_below(&plan),
+            LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Repartition(_) => {
+                extract_below(&plan)
+            }
             LogicalPlan::Join(node) => changed(join::extract_from_join(node)?),
             LogicalPlan::TableScan(node) => scan::extract_from_scan(node),
             LogicalPlan::Values(node) => changed(values::extract_from_values(&node)?),
@@ -75,14 +77,22 @@ impl OptimizerRule for ExtractAsync {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the last step of functions that can fail")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the last step of functions that can fail"
+)]
 fn changed(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(plan))
 }
 
 /// A projection keeps the calls that it can compute itself.
 fn project(node: Projection) -> Result<Transformed<LogicalPlan>> {
-    let (input, exprs) = extract(Arc::clone(&node.input), node.expr.clone(), Place::Here, &DFSchema::empty())?;
+    let (input, exprs) = extract(
+        Arc::clone(&node.input),
+        node.expr.clone(),
+        Place::Here,
+        &DFSchema::empty(),
+    )?;
     if Arc::ptr_eq(&input, &node.input) && exprs == node.expr {
         return Ok(Transformed::no(LogicalPlan::Projection(node)));
     }
@@ -93,7 +103,10 @@ fn project(node: Projection) -> Result<Transformed<LogicalPlan>> {
 fn without_selection(input: Arc<LogicalPlan>) -> Arc<LogicalPlan> {
     match input.as_ref() {
         LogicalPlan::Projection(below)
-            if below.expr.iter().all(|expr| expr.try_as_col().is_some_and(|column| column.relation.is_some() || is_only(&below.input, &column.name))) =>
+            if below.expr.iter().all(|expr| {
+                expr.try_as_col()
+                    .is_some_and(|column| column.relation.is_some() || is_only(&below.input, &column.name))
+            }) =>
         {
             Arc::clone(&below.input)
         }
@@ -103,7 +116,12 @@ fn without_selection(input: Arc<LogicalPlan>) -> Arc<LogicalPlan> {
 
 /// Whether one field alone of `plan` has this name.
 fn is_only(plan: &LogicalPlan, name: &str) -> bool {
-    plan.schema().fields().iter().filter(|field| field.name() == name).count() == 1
+    plan.schema()
+        .fields()
+        .iter()
+        .filter(|field| field.name() == name)
+        .count()
+        == 1
 }
 
 /// A filter runs its cheap conjuncts first, then those with calls in the order in which they are written, each
@@ -111,8 +129,9 @@ fn is_only(plan: &LogicalPlan, name: &str) -> bool {
 fn filter(node: Filter) -> Result<Transformed<LogicalPlan>> {
     let before = node.clone();
     let schema = Arc::clone(node.input.schema());
-    let (slow, cheap): (Vec<_>, Vec<_>) =
-        split_conjunction_owned(node.predicate).into_iter().partition(contains_async);
+    let (slow, cheap): (Vec<_>, Vec<_>) = split_conjunction_owned(node.predicate)
+        .into_iter()
+        .partition(contains_async);
     let any_slow = !slow.is_empty();
     let mut plan = filter_first(cheap, node.input)?;
     for conjunct in slow {

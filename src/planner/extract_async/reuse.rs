@@ -25,13 +25,19 @@ pub(super) fn reuse(plan: &Arc<LogicalPlan>, call: &Expr) -> Result<Option<(Arc<
             if !within(call, &input) {
                 return Ok(None);
             }
-            let Some((input, column)) = reuse(&input, call)? else { return Ok(None) };
+            let Some((input, column)) = reuse(&input, call)? else {
+                return Ok(None);
+            };
             let plan = plan.with_new_exprs(plan.expressions(), vec![Arc::unwrap_or_clone(input)])?;
             Ok(Some((Arc::new(plan), column)))
         }
         LogicalPlan::SubqueryAlias(alias) => {
-            let Some(below) = through(std::slice::from_ref(call), plan)? else { return Ok(None) };
-            let Some((input, column)) = reuse(&alias.input, &below[0])? else { return Ok(None) };
+            let Some(below) = through(std::slice::from_ref(call), plan)? else {
+                return Ok(None);
+            };
+            let Some((input, column)) = reuse(&alias.input, &below[0])? else {
+                return Ok(None);
+            };
             let index = input.schema().index_of_column(&column)?;
             let plan = plan.with_new_exprs(vec![], vec![Arc::unwrap_or_clone(input)])?;
             let column = Column::from(plan.schema().qualified_field(index));
@@ -48,14 +54,26 @@ fn reuse_in_projection(
     projection: &Projection,
     call: &Expr,
 ) -> Result<Option<(Arc<LogicalPlan>, Column)>> {
-    let Some(below) = through(std::slice::from_ref(call), plan)? else { return Ok(None) };
+    let Some(below) = through(std::slice::from_ref(call), plan)? else {
+        return Ok(None);
+    };
     let below = &below[0];
-    if let Some(index) = projection.expr.iter().position(|expr| expr.clone().unalias_nested().data == *below) {
+    if let Some(index) = projection
+        .expr
+        .iter()
+        .position(|expr| expr.clone().unalias_nested().data == *below)
+    {
         let column = Column::from(projection.schema.qualified_field(index));
         return Ok(Some((Arc::clone(plan), column)));
     }
-    let Some((input, column)) = reuse(&projection.input, below)? else { return Ok(None) };
-    if let Some(index) = projection.expr.iter().position(|expr| *expr == Expr::Column(column.clone())) {
+    let Some((input, column)) = reuse(&projection.input, below)? else {
+        return Ok(None);
+    };
+    if let Some(index) = projection
+        .expr
+        .iter()
+        .position(|expr| *expr == Expr::Column(column.clone()))
+    {
         let column = Column::from(projection.schema.qualified_field(index));
         let plan = LogicalPlan::Projection(Projection::try_new(projection.expr.clone(), input)?);
         return Ok(Some((Arc::new(plan), column)));
@@ -67,7 +85,10 @@ fn reuse_in_projection(
         (Expr::Column(column.clone()), column)
     };
     let exprs = projection.expr.iter().cloned().chain([expr]).collect();
-    Ok(Some((Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, input)?)), column)))
+    Ok(Some((
+        Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, input)?)),
+        column,
+    )))
 }
 
 fn reuse_in_join(join: &Join, call: &Expr) -> Result<Option<(Arc<LogicalPlan>, Column)>> {
@@ -78,15 +99,25 @@ fn reuse_in_join(join: &Join, call: &Expr) -> Result<Option<(Arc<LogicalPlan>, C
         JoinType::Full => (false, false),
     };
     for (rows, is_left) in [(left_rows, true), (right_rows, false)] {
-        let (side, other) = if is_left { (&join.left, &join.right) } else { (&join.right, &join.left) };
+        let (side, other) = if is_left {
+            (&join.left, &join.right)
+        } else {
+            (&join.right, &join.left)
+        };
         if !rows || !within(call, side) {
             continue;
         }
-        let Some((input, column)) = reuse(side, call)? else { continue };
+        let Some((input, column)) = reuse(side, call)? else {
+            continue;
+        };
         if has_name(other.schema(), &column.name) && !side.schema().has_column(&column) {
             continue;
         }
-        let (left, right) = if is_left { (input, Arc::clone(other)) } else { (Arc::clone(other), input) };
+        let (left, right) = if is_left {
+            (input, Arc::clone(other))
+        } else {
+            (Arc::clone(other), input)
+        };
         let join = Join::try_new(
             left,
             right,

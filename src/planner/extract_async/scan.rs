@@ -7,9 +7,9 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, TableScanBuilder};
 
 use super::sink::on_top;
-use super::{filter, changed};
-use crate::planner::schema::restore;
+use super::{changed, filter};
 use crate::planner::calls::contains_async;
+use crate::planner::schema::restore;
 
 /// Takes predicates with async calls back from `scan`: a table evaluates its filters synchronously.
 ///
@@ -21,11 +21,15 @@ pub(super) fn extract_from_scan(scan: TableScan) -> Result<Transformed<LogicalPl
     }
     let schema = Arc::clone(&scan.projected_schema);
     let (slow, cheap): (Vec<_>, Vec<_>) = scan.filters.iter().cloned().partition(contains_async);
-    let support = scan.source.supports_filters_pushdown(&slow.iter().collect::<Vec<_>>())?;
+    let support = scan
+        .source
+        .supports_filters_pushdown(&slow.iter().collect::<Vec<_>>())?;
     let exact: Vec<Expr> = slow
         .into_iter()
         .zip(support)
-        .filter_map(|(predicate, support)| (support == TableProviderFilterPushDown::Exact).then_some(predicate))
+        .filter_map(|(predicate, support)| {
+            (support == TableProviderFilterPushDown::Exact).then_some(predicate)
+        })
         .collect();
 
     let mut projection = scan.projection.clone();
@@ -37,7 +41,10 @@ pub(super) fn extract_from_scan(scan: TableScan) -> Result<Transformed<LogicalPl
             }
         }
     }
-    let scan = TableScanBuilder::from(scan).with_filters(cheap).with_projection(projection).build()?;
+    let scan = TableScanBuilder::from(scan)
+        .with_filters(cheap)
+        .with_projection(projection)
+        .build()?;
     let scan = Arc::new(LogicalPlan::TableScan(scan));
     let plan = match on_top(exact, Arc::clone(&scan))? {
         Some(LogicalPlan::Filter(above)) => filter(above)?.data,

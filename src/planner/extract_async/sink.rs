@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Sort};
 
@@ -15,10 +15,18 @@ use crate::planner::calls::{calls_async, contains_async};
 /// one that is not the same each time.
 pub(in crate::planner) fn through(exprs: &[Expr], node: &LogicalPlan) -> Result<Option<Vec<Expr>>> {
     let below: Vec<Expr> = match node {
-        LogicalPlan::Projection(projection) => {
-            projection.expr.iter().map(|expr| expr.clone().unalias_nested().data).collect()
-        }
-        LogicalPlan::SubqueryAlias(alias) => alias.input.schema().columns().into_iter().map(Expr::Column).collect(),
+        LogicalPlan::Projection(projection) => projection
+            .expr
+            .iter()
+            .map(|expr| expr.clone().unalias_nested().data)
+            .collect(),
+        LogicalPlan::SubqueryAlias(alias) => alias
+            .input
+            .schema()
+            .columns()
+            .into_iter()
+            .map(Expr::Column)
+            .collect(),
         _ => return Ok(Some(exprs.to_vec())),
     };
     let mut possible = true;
@@ -30,7 +38,9 @@ pub(in crate::planner) fn through(exprs: &[Expr], node: &LogicalPlan) -> Result<
         }
         _ => Ok(Transformed::no(expr)),
     };
-    let replaced = exprs.iter().map(|expr| Ok(expr.clone().transform_up(&mut replace)?.data));
+    let replaced = exprs
+        .iter()
+        .map(|expr| Ok(expr.clone().transform_up(&mut replace)?.data));
     let replaced = replaced.collect::<Result<Vec<_>>>()?;
     Ok(possible.then_some(replaced))
 }
@@ -49,7 +59,9 @@ fn sink(
     if !pass(plan) {
         return Ok(None);
     }
-    let Some(below) = through(exprs, plan)? else { return Ok(None) };
+    let Some(below) = through(exprs, plan)? else {
+        return Ok(None);
+    };
     let input = Arc::new(plan.inputs()[0].clone());
     let sunk = match sink(&input, &below, pass, put)? {
         Some(sunk) => sunk,
@@ -66,7 +78,10 @@ fn sink(
 /// A filter of `conjuncts` on `input`, each below the async calls that it does not depend on.
 pub(super) fn filter_first(conjuncts: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
     fn pass(plan: &LogicalPlan) -> bool {
-        matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_))
+        matches!(
+            plan,
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_)
+        )
     }
     let mut input = input;
     let mut stay = vec![];
@@ -93,7 +108,9 @@ pub(super) fn on_top(conjuncts: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<Op
         return Ok(None);
     }
     all.extend(conjuncts);
-    conjunction(all).map(|predicate| Filter::try_new(predicate, input).map(LogicalPlan::Filter)).transpose()
+    conjunction(all)
+        .map(|predicate| Filter::try_new(predicate, input).map(LogicalPlan::Filter))
+        .transpose()
 }
 
 /// The input of `sort` with the same sort and limit below the async calls that its keys do not depend on, as made
@@ -114,7 +131,17 @@ pub(super) fn sort_first(
         if input.max_rows().is_some_and(|rows| rows <= fetch) {
             return Ok(None);
         }
-        let expr = sort.expr.iter().zip(keys).map(|(key, expr)| key.with_expr(expr)).collect();
-        rewrite(Sort { expr, input: Arc::clone(input), fetch: Some(fetch) }).map(Some)
+        let expr = sort
+            .expr
+            .iter()
+            .zip(keys)
+            .map(|(key, expr)| key.with_expr(expr))
+            .collect();
+        rewrite(Sort {
+            expr,
+            input: Arc::clone(input),
+            fetch: Some(fetch),
+        })
+        .map(Some)
     })
 }
