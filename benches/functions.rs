@@ -30,7 +30,7 @@ fn images(c: &mut Criterion) {
         let path = format!("{}/sql/data/photos/{name}", env!("CARGO_MANIFEST_DIR"));
         let Ok(bytes) = std::fs::read(&path) else { continue };
         group.bench_function(name, |bencher| {
-            bencher.iter(|| decode(black_box(&bytes), Some(Mode::Rgb)))
+            bencher.iter(|| decode(black_box(&bytes), Some(Mode::Rgb)));
         });
     }
     group.finish();
@@ -46,6 +46,10 @@ fn images(c: &mut Criterion) {
     });
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "there is nothing to measure without the models"
+)]
 fn embed_text(c: &mut Criterion) {
     let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
         return;
@@ -62,9 +66,9 @@ fn embed_text(c: &mut Criterion) {
             "SELECT embed_text(concat('Document number ', i, ' is about the weather of this week.')) \
              FROM generate_series(1, {rows}) AS t(i)"
         );
-        if let Err(error) = runtime.block_on(run(sql.clone())) {
-            panic!("the benchmark needs the default models: run `make setup` first ({error})");
-        }
+        runtime
+            .block_on(run(sql.clone()))
+            .expect("the benchmark needs the default models: run `make setup` first");
         group.throughput(Throughput::Elements(rows));
         group.bench_function(BenchmarkId::from_parameter(rows), |bencher| {
             bencher.to_async(&runtime).iter(|| run(sql.clone()));

@@ -7,10 +7,8 @@ use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder, StructArray,
-    UInt64Array,
+    Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, StringBuilder, StructArray, UInt32Array,
 };
-use arrow::buffer::NullBuffer;
 use arrow::csv;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use arrow::error::ArrowError;
@@ -19,7 +17,8 @@ use arrow::json::{EncoderOptions, WriterBuilder};
 use datafusion::common::Result;
 
 use super::print::{Output, Printed, Rows};
-use crate::types::display::{ImageSize, image_size, is_image};
+use crate::image::Image;
+use crate::types::image::{ImageColumn, ImageType};
 
 /// Writes a header, also above an empty result. A NULL is an empty field.
 pub async fn print_csv(mut rows: Rows, delimiter: u8, out: &mut Output) -> Result<Printed> {
@@ -80,49 +79,38 @@ fn with_texts(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 /// Images as structs of mode, width and height.
 fn without_pixels(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     map_columns(batch, |field, array| {
-        let image = if is_image(field) {
-            own_size(array.as_struct())?
-        } else if let Some(size) = image_size(field) {
-            common_size(size, array)?
-        } else {
+        let Some(image_type) = ImageType::of(field) else {
             return Ok((Arc::clone(field), Arc::clone(array)));
         };
-        let field = Field::new(field.name(), image.data_type().clone(), true);
-        Ok((Arc::new(field), Arc::new(image) as ArrayRef))
+        let failed = |error: crate::Error| ArrowError::InvalidArgumentError(error.to_string());
+        let images = ImageColumn::new(array, image_type).map_err(failed)?;
+        let rows = 0..array.len();
+        let images = rows
+            .map(|row| images.image(row))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        let widths: UInt32Array = images
+            .iter()
+            .map(|image| image.as_ref().map(Image::width))
+            .collect();
+        let heights: UInt32Array = images
+            .iter()
+            .map(|image| image.as_ref().map(Image::height))
+            .collect();
+        let modes: StringArray = images
+            .iter()
+            .map(|image| image.as_ref().map(|image| image.mode().name()))
+            .collect();
+        let fields = Fields::from(vec![
+            Field::new("mode", DataType::Utf8, true),
+            Field::new("width", DataType::UInt32, true),
+            Field::new("height", DataType::UInt32, true),
+        ]);
+        let parts: Vec<ArrayRef> = vec![Arc::new(modes), Arc::new(widths), Arc::new(heights)];
+        let struct_array = StructArray::try_new(fields, parts, array.nulls().cloned())?;
+        let field = Field::new(field.name(), struct_array.data_type().clone(), true);
+        Ok((Arc::new(field), Arc::new(struct_array) as ArrayRef))
     })
-}
-
-/// Of images that each have their own mode and size.
-fn own_size(images: &StructArray) -> Result<StructArray, ArrowError> {
-    let mut parts = Vec::new();
-    for name in ["mode", "width", "height"] {
-        let Some(part) = images.column_by_name(name) else {
-            return Err(ArrowError::SchemaError(format!(
-                "image column has no field {name}"
-            )));
-        };
-        parts.push((name, Arc::clone(part)));
-    }
-    struct_of(parts, images.nulls().cloned())
-}
-
-/// Of images that all have the same.
-fn common_size(size: ImageSize, images: &ArrayRef) -> Result<StructArray, ArrowError> {
-    let rows = images.len();
-    let parts: Vec<(&str, ArrayRef)> = vec![
-        ("mode", Arc::new(StringArray::from(vec![size.mode; rows]))),
-        ("width", Arc::new(UInt64Array::from(vec![size.width; rows]))),
-        ("height", Arc::new(UInt64Array::from(vec![size.height; rows]))),
-    ];
-    struct_of(parts, images.nulls().cloned())
-}
-
-fn struct_of(parts: Vec<(&str, ArrayRef)>, nulls: Option<NullBuffer>) -> Result<StructArray, ArrowError> {
-    let fields: Fields = parts
-        .iter()
-        .map(|(name, part)| Field::new(*name, part.data_type().clone(), true))
-        .collect();
-    StructArray::try_new(fields, parts.into_iter().map(|(_, part)| part).collect(), nulls)
 }
 
 /// An object has no two keys of one name: of `id`, `id` the second becomes `id_2`.

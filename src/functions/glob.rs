@@ -18,7 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::error::query_err;
 use crate::io::glob::glob;
 
-/// `glob('photos/*.png')`: a table of files with path, size in bytes and last_modified (UTC), sorted by path.
+/// `glob('photos/*.png')`: a table of files with `path`, `size` in bytes and `last_modified` (UTC), sorted by path.
 ///
 /// The files are listed when the query is planned for execution, once.
 #[derive(Debug)]

@@ -117,7 +117,10 @@ fn format_name(format: ImageFormat) -> &'static str {
 }
 
 fn first_bytes(bytes: &[u8]) -> String {
-    bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .take(8)
+        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 #[cfg(test)]

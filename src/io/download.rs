@@ -15,7 +15,7 @@ static CLIENT: LazyLock<Result<reqwest::Client>> = LazyLock::new(|| {
     reqwest::Client::builder()
         .user_agent(concat!("semsql/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(5))
-        .read_timeout(Duration::from_secs(60))
+        .read_timeout(Duration::from_mins(1))
         .build()
         .map_err(|error| Error::Query(format!("cannot start the HTTP client: {error}")))
 });

@@ -10,9 +10,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeListArray, LargeBinaryArray, LargeBinaryBuilder, NullBufferBuilder,
-    StringArray, StringBuilder, StructArray, UInt16Builder, UInt32Array, UInt32Builder,
+    StringArray, StringBuilder, StructArray, UInt8Array, UInt16Builder, UInt32Array, UInt32Builder,
 };
-use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields, UInt8Type, UInt32Type};
 
 use super::{EXTENSION_METADATA_KEY, EXTENSION_NAME_KEY, IMAGE_EXTENSION, MODE_KEY, TENSOR_EXTENSION};
@@ -123,30 +122,27 @@ fn struct_fields() -> Fields {
 
 /// The images of a column, read in place.
 #[derive(Debug)]
-pub enum ImageColumn<'a> {
-    /// Rows of the struct.
+pub struct ImageColumn<'a>(Layout<'a>);
+
+#[derive(Debug)]
+enum Layout<'a> {
     Any {
         /// The whole column, for its NULLs.
         rows: &'a StructArray,
-        /// Its fields.
         data: &'a LargeBinaryArray,
-        /// See `data`.
         height: &'a UInt32Array,
-        /// See `data`.
         width: &'a UInt32Array,
-        /// See `data`.
         mode: &'a StringArray,
     },
-    /// Tensors of one width, height and mode.
     Fixed(&'a FixedSizeListArray, u32, u32, Mode),
 }
 
 impl<'a> ImageColumn<'a> {
     /// A view of `array` as images of `image_type`; an error if the array has another layout.
     pub fn new(array: &'a dyn Array, image_type: ImageType) -> Result<Self> {
-        let view = match image_type {
+        let layout = match image_type {
             ImageType::Any(_) => array.as_struct_opt().and_then(|rows| {
-                Some(Self::Any {
+                Some(Layout::Any {
                     rows,
                     data: rows.column_by_name("data")?.as_binary_opt()?,
                     height: rows.column_by_name("height")?.as_primitive_opt::<UInt32Type>()?,
@@ -160,10 +156,10 @@ impl<'a> ImageColumn<'a> {
                     tensors.value_length() == tensor_size(width, height, mode)
                         && tensors.values().data_type() == &DataType::UInt8
                 })
-                .map(|tensors| Self::Fixed(tensors, width, height, mode)),
+                .map(|tensors| Layout::Fixed(tensors, width, height, mode)),
         };
-        match view {
-            Some(view) => Ok(view),
+        match layout {
+            Some(layout) => Ok(Self(layout)),
             None => query_err!(
                 "expected images as {}, found {}",
                 image_type.data_type(),
@@ -174,8 +170,8 @@ impl<'a> ImageColumn<'a> {
 
     /// The image of a row, its pixels borrowed; `None` if it is NULL, an error if its parts contradict each other.
     pub fn image(&self, row: usize) -> Result<Option<Image<'a>>> {
-        match *self {
-            Self::Any {
+        match self.0 {
+            Layout::Any {
                 rows,
                 data,
                 height,
@@ -189,11 +185,11 @@ impl<'a> ImageColumn<'a> {
                 let mode = mode.value(row).parse()?;
                 Image::new(width.value(row), height.value(row), mode, data.value(row)).map(Some)
             }
-            Self::Fixed(tensors, width, height, mode) => {
+            Layout::Fixed(tensors, width, height, mode) => {
                 if tensors.is_null(row) {
                     return Ok(None);
                 }
-                let size = tensors.value_length() as usize;
+                let size = usize::try_from(tensors.value_length()).unwrap_or_default();
                 let start = usize::try_from(tensors.value_offset(row)).unwrap_or_default();
                 let pixels = &tensors.values().as_primitive::<UInt8Type>().values()[start..start + size];
                 Image::new(width, height, mode, pixels).map(Some)
@@ -204,77 +200,69 @@ impl<'a> ImageColumn<'a> {
 
 /// Builds a column of images of one [`ImageType`].
 #[derive(Debug)]
-pub enum ImageBuilder {
-    /// See [`ImageType::Any`].
+pub struct ImageBuilder {
+    valid: NullBufferBuilder,
+    values: Values,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for a column")]
+enum Values {
+    /// A NULL image is NULL in each.
     Any {
-        /// One builder a field; a NULL image is NULL in each.
         data: LargeBinaryBuilder,
-        /// See `data`.
         height: UInt32Builder,
-        /// See `data`.
         width: UInt32Builder,
-        /// See `data`.
         channels: UInt16Builder,
-        /// See `data`.
         mode: StringBuilder,
-        /// Which rows are there.
-        valid: NullBufferBuilder,
     },
-    /// See [`ImageType::Fixed`].
-    Fixed {
-        /// All pixels of all rows; zeros for NULL.
-        pixels: Vec<u8>,
-        /// Which rows are there.
-        valid: NullBufferBuilder,
-        /// Width, height and mode.
-        size: (u32, u32, Mode),
-    },
+    /// All pixels of all rows, zeros for NULL; width, height and mode.
+    Fixed(Vec<u8>, (u32, u32, Mode)),
 }
 
 impl ImageBuilder {
     /// A builder for about `rows` images.
     #[must_use]
     pub fn new(image_type: ImageType, rows: usize) -> Self {
-        let valid = NullBufferBuilder::new(rows);
-        match image_type {
-            ImageType::Any(_) => Self::Any {
+        let values = match image_type {
+            ImageType::Any(_) => Values::Any {
                 data: LargeBinaryBuilder::new(),
                 height: UInt32Builder::with_capacity(rows),
                 width: UInt32Builder::with_capacity(rows),
                 channels: UInt16Builder::with_capacity(rows),
                 mode: StringBuilder::new(),
-                valid,
             },
-            ImageType::Fixed(width, height, mode) => Self::Fixed {
-                pixels: Vec::new(),
-                valid,
-                size: (width, height, mode),
-            },
+            ImageType::Fixed(width, height, mode) => Values::Fixed(Vec::new(), (width, height, mode)),
+        };
+        Self {
+            valid: NullBufferBuilder::new(rows),
+            values,
         }
     }
 
     /// Appends an image or a NULL; an error if a fixed column gets another size or mode.
     pub fn append(&mut self, image: Option<&Image<'_>>) -> Result<()> {
-        match self {
-            Self::Any {
+        match &mut self.values {
+            Values::Any {
                 data,
                 height,
                 width,
                 channels,
                 mode,
-                valid,
             } => {
-                valid.append(image.is_some());
                 data.append_option(image.map(Image::pixels));
                 height.append_option(image.map(Image::height));
                 width.append_option(image.map(Image::width));
                 channels.append_option(image.and_then(|image| u16::try_from(image.mode().channels()).ok()));
                 mode.append_option(image.map(|image| image.mode().name()));
             }
-            Self::Fixed { pixels, valid, size } => {
+            Values::Fixed(pixels, size) => {
                 let (width, height, mode) = *size;
-                if let Some(image) = image {
-                    if (image.width(), image.height(), image.mode()) != *size {
+                match image {
+                    Some(image) if (image.width(), image.height(), image.mode()) == *size => {
+                        pixels.extend_from_slice(image.pixels());
+                    }
+                    Some(image) => {
                         return query_err!(
                             "expected an image of {width}x{height} in mode {mode}, found {}x{} in mode {}",
                             image.width(),
@@ -282,28 +270,28 @@ impl ImageBuilder {
                             image.mode()
                         );
                     }
-                    pixels.extend_from_slice(image.pixels());
-                } else {
-                    let size = width as usize * height as usize * mode.channels();
-                    pixels.resize(pixels.len() + size, 0);
+                    None => {
+                        let size = width as usize * height as usize * mode.channels();
+                        pixels.resize(pixels.len() + size, 0);
+                    }
                 }
-                valid.append(image.is_some());
             }
         }
+        self.valid.append(image.is_some());
         Ok(())
     }
 
     /// The column.
     #[must_use]
-    pub fn finish(self) -> ArrayRef {
-        match self {
-            Self::Any {
+    pub fn finish(mut self) -> ArrayRef {
+        let nulls = self.valid.finish();
+        match self.values {
+            Values::Any {
                 mut data,
                 mut height,
                 mut width,
                 mut channels,
                 mut mode,
-                mut valid,
             } => {
                 let columns: Vec<ArrayRef> = vec![
                     Arc::new(data.finish()),
@@ -312,27 +300,14 @@ impl ImageBuilder {
                     Arc::new(channels.finish()),
                     Arc::new(mode.finish()),
                 ];
-                let rows = columns[0].len();
-                let nulls = valid.finish();
-                let nulls = nulls.or_else(|| (rows == 0).then(|| NullBuffer::new_valid(0)));
                 Arc::new(StructArray::new(struct_fields(), columns, nulls))
             }
-            Self::Fixed {
-                pixels,
-                mut valid,
-                size: (width, height, mode),
-            } => {
-                let rows = valid.len();
-                let nulls = valid.finish();
-                let size = tensor_size(width, height, mode);
-                debug_assert_eq!(pixels.len(), rows * usize::try_from(size).unwrap_or_default());
-                Arc::new(FixedSizeListArray::new(
-                    Arc::new(tensor_item()),
-                    size,
-                    Arc::new(arrow::array::UInt8Array::from(pixels)),
-                    nulls,
-                ))
-            }
+            Values::Fixed(pixels, (width, height, mode)) => Arc::new(FixedSizeListArray::new(
+                Arc::new(tensor_item()),
+                tensor_size(width, height, mode),
+                Arc::new(UInt8Array::from(pixels)),
+                nulls,
+            )),
         }
     }
 }

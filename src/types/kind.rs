@@ -2,7 +2,8 @@
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 
-use super::{EXTENSION_METADATA_KEY, EXTENSION_NAME_KEY, IMAGE_EXTENSION, SPACE_KEY, TENSOR_EXTENSION};
+use super::SPACE_KEY;
+use super::image::ImageType;
 
 /// A fixed-size list of floats longer than this is shown as an embedding although nothing marks it as one.
 const LONGEST_PLAIN_LIST: i32 = 16;
@@ -14,9 +15,7 @@ pub(super) enum Kind {
         item: DataType,
         dimensions: Option<i32>,
     },
-    Tensor(ImageSize),
-    /// the struct layout, every row with its own mode and size
-    Image,
+    Image(ImageType),
     Binary,
     Other,
 }
@@ -25,7 +24,9 @@ impl Kind {
     /// Reads the type and the marks of a field.
     pub(super) fn of(field: &Field) -> Self {
         let marked = field.metadata().contains_key(SPACE_KEY);
-        let extension = field.metadata().get(EXTENSION_NAME_KEY).map(String::as_str);
+        if let Some(image_type) = ImageType::of(field) {
+            return Self::Image(image_type);
+        }
         match field.data_type() {
             DataType::FixedSizeList(item, n)
                 if item.data_type().is_floating() && (marked || *n > LONGEST_PLAIN_LIST) =>
@@ -41,16 +42,6 @@ impl Kind {
                     dimensions: None,
                 }
             }
-            DataType::FixedSizeList(item, _)
-                if extension == Some(TENSOR_EXTENSION) && *item.data_type() == DataType::UInt8 =>
-            {
-                let size = field
-                    .metadata()
-                    .get(EXTENSION_METADATA_KEY)
-                    .and_then(|json| tensor_size(json));
-                size.map_or(Self::Other, Self::Tensor)
-            }
-            DataType::Struct(_) if extension == Some(IMAGE_EXTENSION) => Self::Image,
             DataType::Binary
             | DataType::LargeBinary
             | DataType::BinaryView
@@ -58,27 +49,6 @@ impl Kind {
             _ => Self::Other,
         }
     }
-}
-
-/// Reads `{"shape":[288,200,3]}`; `None` where that is not the shape of an image.
-fn tensor_size(json: &str) -> Option<ImageSize> {
-    let metadata: serde_json::Value = serde_json::from_str(json).ok()?;
-    let shape = metadata.get("shape")?.as_array()?;
-    let [height, width, channels] = shape.as_slice() else {
-        return None;
-    };
-    let mode = match channels.as_u64()? {
-        1 => "L",
-        2 => "LA",
-        3 => "RGB",
-        4 => "RGBA",
-        _ => return None,
-    };
-    Some(ImageSize {
-        mode,
-        width: width.as_u64()?,
-        height: height.as_u64()?,
-    })
 }
 
 /// The type of a column as the header shows it: `Embedding[Float32; 384]`, `Image[RGB; 288x288]`, `String`.
@@ -93,35 +63,10 @@ pub fn type_name(field: &Field) -> String {
             item,
             dimensions: None,
         } => format!("Embedding[{item}]"),
-        Kind::Tensor(ImageSize { mode, width, height }) => format!("Image[{mode}; {width}x{height}]"),
-        Kind::Image => "Image".to_owned(),
+        Kind::Image(ImageType::Fixed(width, height, mode)) => format!("Image[{mode}; {width}x{height}]"),
+        Kind::Image(ImageType::Any(Some(mode))) => format!("Image[{mode}]"),
+        Kind::Image(ImageType::Any(None)) => "Image".to_owned(),
         Kind::Binary | Kind::Other => plain_type_name(field.data_type()),
-    }
-}
-
-/// Mode and size, in pixels, that every image of a column has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageSize {
-    /// `L`, `LA`, `RGB` or `RGBA`
-    pub mode: &'static str,
-    /// columns
-    pub width: u64,
-    /// rows
-    pub height: u64,
-}
-
-/// Whether the field holds decoded images, each with its own mode and size.
-#[must_use]
-pub fn is_image(field: &Field) -> bool {
-    matches!(Kind::of(field), Kind::Image)
-}
-
-/// The mode and size of the images of this field, where they are all the same: a tensor says so.
-#[must_use]
-pub fn image_size(field: &Field) -> Option<ImageSize> {
-    match Kind::of(field) {
-        Kind::Tensor(size) => Some(size),
-        _ => None,
     }
 }
 

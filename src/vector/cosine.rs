@@ -12,7 +12,7 @@ const LANES: usize = 8;
 /// The vectors must be of one length; of a longer one only the head is read.
 #[must_use]
 pub fn cosine_distance<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> Option<f64> {
-    let sums = sums(a, b, 1.0, 1.0);
+    let sums = sums(a, b, None);
     let sums = if sums.are_normal() {
         sums
     } else {
@@ -21,7 +21,7 @@ pub fn cosine_distance<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> Option<f64> {
             return None;
         }
         if !(largest_a * largest_b).is_nan() && largest_a.is_finite() && largest_b.is_finite() {
-            self::sums(a, b, largest_a, largest_b)
+            self::sums(a, b, Some((largest_a, largest_b)))
         } else {
             sums
         }
@@ -56,12 +56,11 @@ impl Sums {
     }
 }
 
-fn sums<T: Copy + Into<f64>>(a: &[T], b: &[T], scale_a: f64, scale_b: f64) -> Sums {
+fn sums<T: Copy + Into<f64>>(a: &[T], b: &[T], scale: Option<(f64, f64)>) -> Sums {
     let (mut product, mut square_a, mut square_b) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    let scaled = scale_a != 1.0 || scale_b != 1.0;
     let mut add = |lane: usize, a: T, b: T| {
         let (mut a, mut b) = (a.into(), b.into());
-        if scaled {
+        if let Some((scale_a, scale_b)) = scale {
             a /= scale_a;
             b /= scale_b;
         }

@@ -1,4 +1,5 @@
 //! What users rely on, in one binary: linking DataFusion once is slow enough.
+#![cfg(test)]
 
 mod cli;
 mod http;

@@ -89,6 +89,7 @@ impl MockModel {
 }
 
 #[async_trait]
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
 impl TextEmbedder for MockModel {
     fn space(&self) -> &EmbeddingSpace {
         &self.space
@@ -110,6 +111,7 @@ impl TextEmbedder for MockModel {
 }
 
 #[async_trait]
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
 impl ImageEmbedder for MockModel {
     fn space(&self) -> &EmbeddingSpace {
         &self.space

@@ -100,10 +100,9 @@ impl TextConfig {
             Some(InputType::Document) => &["document", "passage"],
             None => &[],
         };
-        let names = names.iter().copied().chain(self.default_prompt.as_deref());
+        let mut names = names.iter().copied().chain(self.default_prompt.as_deref());
         names
-            .filter_map(|name| self.prompts.get(name))
-            .next()
+            .find_map(|name| self.prompts.get(name))
             .map_or("", String::as_str)
     }
 }

@@ -131,7 +131,7 @@ impl ModelFolder {
         };
         serde_json::from_slice(&bytes)
             .map(Some)
-            .or_else(|error| query_err!("cannot use {}: {error}", self.path.join(file).display()))
+            .map_err(|error| Error::Query(format!("cannot use {}: {error}", self.path.join(file).display())))
     }
 }
 

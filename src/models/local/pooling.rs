@@ -66,7 +66,9 @@ impl Pooling {
                 for vector in vectors {
                     text.iter_mut().zip(vector).for_each(|(sum, value)| *sum += value);
                 }
-                text.iter_mut().for_each(|sum| *sum /= count);
+                for sum in text.iter_mut() {
+                    *sum /= count;
+                }
             }
         }
     }
@@ -80,14 +82,17 @@ pub(super) fn normalize(vector: &mut [f32]) {
         .sum::<f64>()
         .sqrt();
     if length > 0.0 {
-        #[expect(clippy::cast_possible_truncation, reason = "the result is f32")]
-        vector
-            .iter_mut()
-            .for_each(|value| *value = (f64::from(*value) / length) as f32);
+        for value in vector {
+            #[expect(clippy::cast_possible_truncation, reason = "the result is f32")]
+            {
+                *value = (f64::from(*value) / length) as f32;
+            }
+        }
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "small numbers are exact")]
 mod tests {
     use super::*;
 

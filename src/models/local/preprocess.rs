@@ -7,6 +7,7 @@ use crate::image::{Filter, Image, Mode, convert, crop_center, resize};
 
 /// `preprocessor_config.json` of Hugging Face's image processors.
 #[derive(Debug, Clone, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the file's own layout")]
 struct File {
     #[serde(default)]
     do_resize: bool,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use ort::environment::Environment;
 
 use super::home::{self, SETUP};
-use crate::error::{Result, query_err};
+use crate::error::{Error, Result, query_err};
 
 const LIBRARY: &str = if cfg!(target_os = "macos") {
     "libonnxruntime.dylib"
@@ -58,11 +58,11 @@ fn start(candidates: &[PathBuf]) -> Result<Environment> {
                 .join(", ")
         );
     };
-    load(path).or_else(|error| {
-        query_err!(
+    load(path).map_err(|error| {
+        Error::Query(format!(
             "cannot load ONNX Runtime from {}: {error}; {SETUP}, or set ORT_DYLIB_PATH",
             path.display()
-        )
+        ))
     })
 }
 
