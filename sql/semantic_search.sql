@@ -12,3 +12,13 @@ SELECT q.query_text, d.text,
        round(cosine_distance(embed_text(q.query_text), embed_text(d.text)), 3) AS distance
 FROM queries q CROSS JOIN documents d
 ORDER BY distance;
+-- ╭───────────────┬───────────────────────────────────────────────┬──────────╮
+-- │ query_text    ┆ text                                          ┆ distance │
+-- │ String        ┆ String                                        ┆  Float64 │
+-- ╞═══════════════╪═══════════════════════════════════════════════╪══════════╡
+-- │ What is Daft? ┆ Daft is a distributed dataframe library       ┆      0.4 │
+-- │ What is Daft? ┆ Python is a high-level programming language   ┆    0.865 │
+-- │ What is Daft? ┆ Embeddings capture semantic meaning of text   ┆    0.953 │
+-- │ What is Daft? ┆ Machine learning models require training data ┆    0.958 │
+-- ╰───────────────┴───────────────────────────────────────────────┴──────────╯
+-- (4 rows)

@@ -8,6 +8,13 @@ SELECT path, round(cosine_distance(embedding, embed_text('a photo of a cat')), 2
 FROM photos
 ORDER BY distance
 LIMIT 1;
+-- ╭─────────────────────────┬──────────╮
+-- │ path                    ┆ distance │
+-- │ String                  ┆  Float64 │
+-- ╞═════════════════════════╪══════════╡
+-- │ sql/data/photos/cat.png ┆     0.17 │
+-- ╰─────────────────────────┴──────────╯
+-- (1 row)
 
 -- Several questions at once: the best photo for each.
 
@@ -18,3 +25,12 @@ FROM (SELECT question, path,
       FROM photos CROSS JOIN (VALUES ('a cup of coffee'), ('a palace'), ('a rocket launch')) AS q(question))
 WHERE rank = 1
 ORDER BY question;
+-- ╭─────────────────┬─────────────────────────────╮
+-- │ question        ┆ path                        │
+-- │ String          ┆ String                      │
+-- ╞═════════════════╪═════════════════════════════╡
+-- │ a cup of coffee ┆ sql/data/photos/coffee.jpg  │
+-- │ a palace        ┆ sql/data/photos/palace.webp │
+-- │ a rocket launch ┆ sql/data/photos/rocket.tiff │
+-- ╰─────────────────┴─────────────────────────────╯
+-- (3 rows)

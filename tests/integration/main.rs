@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod cli;
+mod documents;
 mod http;
 mod images;
 mod local_models;
