@@ -109,23 +109,6 @@ impl Guard {
         }
         Expr::Case(Case::new(self.operand.clone(), when_then, otherwise))
     }
-
-    /// The inverse of [`Guard::mask`]: the value inside `masked`, if this guard masked it.
-    fn unmask<'a>(&self, masked: &'a Expr) -> Option<&'a Expr> {
-        let Expr::Case(case) = masked else { return None };
-        let value = match &self.when {
-            Some(_) => case.when_then_expr.last()?.1.as_ref(),
-            None => case.else_expr.as_deref()?,
-        };
-        let null = case
-            .when_then_expr
-            .iter()
-            .find_map(|(_, then)| match then.as_ref() {
-                Expr::Literal(value, _) if value.is_null() => Some(value.clone()),
-                _ => None,
-            });
-        (self.mask(value.clone(), &null.unwrap_or(ScalarValue::Null)) == *masked).then_some(value)
-    }
 }
 
 /// For each child of `expr`, in the order of its `TreeNode` implementation, the guard under which it is
@@ -223,6 +206,17 @@ pub(super) fn map_ready_calls(
     })
 }
 
+/// Whether `value` is a `CASE` that gives NULL in one of its branches, as a mask does.
+///
+/// A later pass of the optimizer finds the masks of an earlier one, with other expressions in their conditions.
+/// To mask a call again would make the plan grow with each pass; to take the user's own `CASE ... END` for a mask
+/// leaves more rows to the call than need be, which is never wrong.
+fn is_masked(value: &Expr) -> bool {
+    let Expr::Case(case) = value else { return false };
+    let is_null = |value: &Expr| matches!(value, Expr::Literal(value, _) if value.is_null());
+    case.else_expr.as_deref().is_none_or(is_null) || case.when_then_expr.iter().any(|(_, then)| is_null(then))
+}
+
 /// `call` with NULL as its first argument in the rows that `guards` exclude, or `call` itself where that is not
 /// possible or already so.
 ///
@@ -231,19 +225,9 @@ pub(super) fn map_ready_calls(
 pub(super) fn mask_call(call: Expr, guards: &[Guard], schema: &DFSchema) -> Result<Expr> {
     let repeatable = guards.iter().take_while(|guard| guard.is_repeatable()).count();
     let guards = &guards[..repeatable];
-    let Expr::ScalarFunction(function) = &call else {
-        return Ok(call);
-    };
-    let Some(first) = function.args.first() else {
-        return Ok(call);
-    };
-    let masked_before = || {
-        guards
-            .iter()
-            .try_fold(first, |value, guard| guard.unmask(value))
-            .is_some()
-    };
-    if guards.is_empty() || matches!(first, Expr::Literal(..)) || masked_before() {
+    let Expr::ScalarFunction(function) = &call else { return Ok(call) };
+    let Some(first) = function.args.first() else { return Ok(call) };
+    if guards.is_empty() || matches!(first, Expr::Literal(..)) || is_masked(first) {
         return Ok(call);
     }
     let null = ScalarValue::try_new_null(&first.get_type(schema)?)?;

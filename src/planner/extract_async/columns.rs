@@ -16,6 +16,10 @@ use crate::planner::calls::{as_async_call, map_ready_calls, mask_call};
 /// of the session, so that a second pass of the optimizer gives the same plan and the passes end.
 const PREFIX: &str = "__semantic_";
 
+/// In how many rounds of [`extract`] calls are masked. The optimizer pushes a predicate back through the projections
+/// that compute its calls, which puts the calls and masks of one round into the masks of the next, twice or more.
+const MASKED_ROUNDS: usize = 4;
+
 /// Where the last calls of an expression may be left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -35,6 +39,7 @@ pub(super) fn extract(
     place: Place,
     avoid: &DFSchema,
 ) -> Result<(Arc<LogicalPlan>, Vec<Expr>)> {
+    let mut rounds = 0;
     loop {
         let ready = ready_calls(&exprs)?;
         let (plan, columns) = reuse_columns(input, &ready.distinct, avoid)?;
@@ -43,7 +48,10 @@ pub(super) fn extract(
             exprs = substitute(exprs, &columns)?;
             continue;
         }
-        exprs = mask_calls(exprs, &ready.unconditional, input.schema())?;
+        if rounds < MASKED_ROUNDS {
+            exprs = mask_calls(exprs, &ready.unconditional, input.schema())?;
+        }
+        rounds += 1;
         let ready = ready_calls(&exprs)?;
         if ready.distinct.is_empty() || (place == Place::Here && ready.can_stay(&exprs)) {
             return Ok((input, exprs));

@@ -20,7 +20,7 @@ use super::lower_to_sync::LowerToSync;
 use super::schema::{project_as, restore, with_exprs};
 use columns::{Place, extract};
 pub(super) use reuse::within;
-pub(super) use sink::through;
+pub(super) use sink::sources;
 use sink::{filter_first, on_top, sort_first};
 
 /// The rule `semantic.extract_async`: every async call ends up in a projection below the clause that uses it,

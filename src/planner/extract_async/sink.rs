@@ -10,29 +10,28 @@ use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Sort};
 
 use crate::planner::calls::{calls_async, contains_async};
 
-/// `exprs`, written over the output of `node`, written over its input instead: through a projection (whose
-/// expressions they repeat) or a subquery's alias. None where they read a column that an async call computes, or
-/// one that is not the same each time.
-pub(in crate::planner) fn through(exprs: &[Expr], node: &LogicalPlan) -> Result<Option<Vec<Expr>>> {
-    let below: Vec<Expr> = match node {
-        LogicalPlan::Projection(projection) => projection
-            .expr
-            .iter()
-            .map(|expr| expr.clone().unalias_nested().data)
-            .collect(),
-        LogicalPlan::SubqueryAlias(alias) => alias
-            .input
-            .schema()
-            .columns()
-            .into_iter()
-            .map(Expr::Column)
-            .collect(),
-        _ => return Ok(Some(exprs.to_vec())),
-    };
+/// What the columns of `node` are in its input, one expression each: for a projection or a subquery's alias. None
+/// for another node.
+pub(in crate::planner) fn sources(node: &LogicalPlan) -> Option<Vec<Expr>> {
+    match node {
+        LogicalPlan::Projection(projection) => {
+            Some(projection.expr.iter().map(|expr| expr.clone().unalias_nested().data).collect())
+        }
+        LogicalPlan::SubqueryAlias(alias) => {
+            Some(alias.input.schema().columns().into_iter().map(Expr::Column).collect())
+        }
+        _ => None,
+    }
+}
+
+/// `exprs`, written over the output of `node`, written over its input instead. None where they read a column that
+/// an async call computes, or one that is not the same each time.
+pub(super) fn through(exprs: &[Expr], node: &LogicalPlan) -> Result<Option<Vec<Expr>>> {
+    let Some(sources) = sources(node) else { return Ok(Some(exprs.to_vec())) };
     let mut possible = true;
     let mut replace = |expr: Expr| match &expr {
         Expr::Column(column) => {
-            let source = &below[node.schema().index_of_column(column)?];
+            let source = &sources[node.schema().index_of_column(column)?];
             possible &= !contains_async(source) && !source.is_volatile();
             Ok(Transformed::yes(source.clone()))
         }
