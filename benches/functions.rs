@@ -11,11 +11,7 @@ use datafusion_semantic::vector::cosine_distance;
 fn vectors(c: &mut Criterion) {
     let mut group = c.benchmark_group("cosine_distance");
     for dimensions in [384_u16, 1536] {
-        let vector = |seed: f32| {
-            (0..dimensions)
-                .map(|i| (f32::from(i) * seed).sin())
-                .collect::<Vec<f32>>()
-        };
+        let vector = |seed: f32| (0..dimensions).map(|i| (f32::from(i) * seed).sin()).collect::<Vec<f32>>();
         let (a, b) = (vector(0.7), vector(1.3));
         group.throughput(Throughput::Bytes(u64::from(dimensions) * 8));
         group.bench_function(BenchmarkId::from_parameter(dimensions), |bencher| {
@@ -46,10 +42,7 @@ fn images(c: &mut Criterion) {
     });
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "there is nothing to measure without the models"
-)]
+#[expect(clippy::expect_used, reason = "there is nothing to measure without the models")]
 fn embed_text(c: &mut Criterion) {
     let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
         return;

@@ -126,21 +126,9 @@ impl ExtensionOptions for SemanticOptions {
             OnError::Null => "null",
         };
         [
-            (
-                "provider",
-                settings.provider.clone(),
-                "who serves models where a call does not say so",
-            ),
-            (
-                "text_model",
-                settings.text_model.clone(),
-                "the model of embed_text where a call names none",
-            ),
-            (
-                "image_model",
-                settings.image_model.clone(),
-                "the model of embed_image where a call names none",
-            ),
+            ("provider", settings.provider.clone(), "who serves models where a call does not say so"),
+            ("text_model", settings.text_model.clone(), "the model of embed_text where a call names none"),
+            ("image_model", settings.image_model.clone(), "the model of embed_image where a call names none"),
             (
                 "max_concurrency",
                 settings.max_concurrency.to_string(),

@@ -34,16 +34,11 @@ pub fn register_with(ctx: &SessionContext, registry: Registry) -> Result<()> {
         if extensions.get::<SemanticOptions>().is_none() {
             extensions.insert(SemanticOptions::default());
         }
-        extensions
-            .get::<SemanticOptions>()
-            .map(SemanticOptions::newest)
-            .unwrap_or_default()
+        extensions.get::<SemanticOptions>().map(SemanticOptions::newest).unwrap_or_default()
     };
     let context = Arc::new(FunctionContext::new(newest, registry));
     let functions = functions::all(&context);
-    let documented = functions
-        .iter()
-        .filter_map(|f| Some((f.udf.name(), f.documentation.as_ref()?)));
+    let documented = functions.iter().filter_map(|f| Some((f.udf.name(), f.documentation.as_ref()?)));
     ctx.register_udtf("functions", Arc::new(FunctionsTable::new(documented)));
     ctx.register_udtf("glob", Arc::new(Glob));
     let mut twins = Vec::new();

@@ -12,9 +12,7 @@ pub fn new() -> Result<SessionContext> {
     let mut config = SessionConfig::new().with_information_schema(true);
     config.options_mut().sql_parser.collect_spans = true;
     // DataFusion would keep a folder's listing for the life of the session: new files would not be seen.
-    let runtime = RuntimeEnvBuilder::new()
-        .with_object_list_cache_limit(0)
-        .build_arc()?;
+    let runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0).build_arc()?;
     let ctx = SessionContext::new_with_config_rt(config, runtime);
     file_tables::enable(&ctx);
     crate::register_all(&ctx)?;
@@ -29,10 +27,7 @@ pub async fn sql(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
     let dialect = state.config_options().sql_parser.dialect;
     let mut statement = state.sql_to_statement(sql, &dialect)?;
     named_arguments::fill_gaps(&mut statement, &|name| {
-        state
-            .scalar_functions()
-            .get(name)
-            .and_then(|function| Parameters::of(function.signature()))
+        state.scalar_functions().get(name).and_then(|function| Parameters::of(function.signature()))
     });
     let plan = state.statement_to_plan(statement).await?;
     ctx.execute_logical_plan(plan).await
@@ -56,11 +51,7 @@ mod tests {
         fn new() -> Self {
             let arities = (1..=3).map(TypeSignature::Any).collect();
             let names = ["text", "model", "dimensions"].map(str::to_owned).to_vec();
-            Self(
-                Signature::one_of(arities, Volatility::Stable)
-                    .with_parameter_names(names)
-                    .unwrap(),
-            )
+            Self(Signature::one_of(arities, Volatility::Stable).with_parameter_names(names).unwrap())
         }
     }
 
@@ -93,10 +84,7 @@ mod tests {
     async fn told(call: &str) -> Result<String> {
         let ctx = new()?;
         ctx.register_udf(ScalarUDF::new_from_impl(Told::new()));
-        let batches = sql(&ctx, &format!("SELECT {call} AS told"))
-            .await?
-            .collect()
-            .await?;
+        let batches = sql(&ctx, &format!("SELECT {call} AS told")).await?.collect().await?;
         Ok(ScalarValue::try_from_array(batches[0].column(0), 0)?.to_string())
     }
 

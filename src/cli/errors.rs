@@ -30,47 +30,29 @@ impl Report {
         let (message, place) = describe(error, statement.text);
         let position = place.map_or(statement.start, |place| statement.start.offset_by(place));
         let excerpt = place.map_or_else(String::new, |place| excerpt(statement.text, place));
-        Self {
-            position,
-            message,
-            excerpt,
-        }
+        Self { position, message, excerpt }
     }
 
     /// An error at a place in a script of which no statement could be read.
     #[must_use]
     pub fn at(script: &str, position: Position, message: String) -> Self {
-        Self {
-            position,
-            message,
-            excerpt: excerpt(script, position),
-        }
+        Self { position, message, excerpt: excerpt(script, position) }
     }
 }
 
 /// The error as a sentence, and its place within `sql` where it has one.
 fn describe(error: &DataFusionError, sql: &str) -> (String, Option<Position>) {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
-    let place = span.map(|span| Position {
-        line: span.start.line,
-        column: span.start.column,
-    });
+    let place = span.map(|span| Position { line: span.start.line, column: span.start.column });
     let error = match error.find_root() {
         DataFusionError::Collection(errors) => errors.first().map_or(error, DataFusionError::find_root),
         root => root,
     };
     let message = message(error);
-    let message = message
-        .split(DataFusionError::BACK_TRACE_SEP)
-        .next()
-        .unwrap_or_default()
-        .trim();
+    let message = message.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().trim();
     if !matches!(error, DataFusionError::SQL(..)) {
         // what fails while rows are read may quote their values, which are not in the statement
-        let names_parts = !matches!(
-            error,
-            DataFusionError::Execution(_) | DataFusionError::ArrowError(..)
-        );
+        let names_parts = !matches!(error, DataFusionError::Execution(_) | DataFusionError::ArrowError(..));
         let place = place.or_else(|| place_by_name(message, names_parts, sql));
         return (message.to_owned(), place);
     }
@@ -84,9 +66,7 @@ fn describe(error: &DataFusionError, sql: &str) -> (String, Option<Position>) {
 /// Many errors have no place but a name, of a function (`resize: ...`) or of anything (`... 'docs.csv' ...`): the
 /// place is where the statement says that name first.
 fn place_by_name(message: &str, names_parts: bool, sql: &str) -> Option<Position> {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .ok()?;
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().ok()?;
     let function = message.split_once(':').map(|(name, _)| name);
     let is_quoted = |name: &str| names_parts && !name.is_empty() && message.contains(&format!("'{name}'"));
     let named = |token: &&TokenWithSpan| match &token.token {
@@ -145,29 +125,16 @@ fn message(error: &DataFusionError) -> String {
 
 /// DataFusion's messages without what only repeats, or guesses badly.
 fn without_noise(text: &str) -> String {
-    if let Some((name, rest)) = text
-        .strip_prefix("Invalid function '")
-        .and_then(|rest| rest.split_once('\''))
+    if let Some((name, rest)) = text.strip_prefix("Invalid function '").and_then(|rest| rest.split_once('\''))
     {
-        let guess = rest
-            .split('\'')
-            .nth(1)
-            .filter(|guess| normalized_levenshtein(name, guess) >= LIKE);
+        let guess = rest.split('\'').nth(1).filter(|guess| normalized_levenshtein(name, guess) >= LIKE);
         let guess = guess.map_or_else(String::new, |guess| format!("; did you mean '{guess}'?"));
         return format!("there is no function '{name}'{guess}");
     }
-    let text = text
-        .split(" No function matches the given name")
-        .next()
-        .unwrap_or_default();
-    [
-        "datafusion.public.",
-        "Parquet error: ",
-        "Json error: ",
-        "Csv error: ",
-    ]
-    .iter()
-    .fold(text.to_owned(), |text, noise| text.replace(noise, ""))
+    let text = text.split(" No function matches the given name").next().unwrap_or_default();
+    ["datafusion.public.", "Parquet error: ", "Json error: ", "Csv error: "]
+        .iter()
+        .fold(text.to_owned(), |text, noise| text.replace(noise, ""))
 }
 
 /// How alike two names must be for one to be offered for the other; 1 is the same.
@@ -197,22 +164,13 @@ fn no_such_column(field: &Column, valid: &[Column]) -> String {
 fn split_place(message: &str) -> Option<(&str, Position)> {
     let (text, place) = message.rsplit_once(" at Line: ")?;
     let (line, column) = place.split_once(", Column: ")?;
-    Some((
-        text,
-        Position {
-            line: line.parse().ok()?,
-            column: column.parse().ok()?,
-        },
-    ))
+    Some((text, Position { line: line.parse().ok()?, column: column.parse().ok()? }))
 }
 
 /// The place behind the last character.
 fn end_of(sql: &str) -> Position {
     let (line, text) = sql.lines().enumerate().last().unwrap_or_default();
-    Position {
-        line: line as u64 + 1,
-        column: text.chars().count() as u64 + 1,
-    }
+    Position { line: line as u64 + 1, column: text.chars().count() as u64 + 1 }
 }
 
 /// The line that `place` is on, and a caret below it. A long line is cut around the place.
@@ -223,17 +181,10 @@ fn excerpt(text: &str, place: Position) -> String {
     let Some(line) = text.lines().nth(at(place.line)) else {
         return String::new();
     };
-    let line: Vec<char> = line
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let line: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let caret = at(place.column).min(line.len());
     let start = if caret > BEFORE + 1 { caret - BEFORE } else { 0 };
-    let end = if line.len() > caret + AFTER + 1 {
-        caret + AFTER
-    } else {
-        line.len()
-    };
+    let end = if line.len() > caret + AFTER + 1 { caret + AFTER } else { line.len() };
     let before: String = line[start..caret].iter().collect();
     let after: String = line[caret..end].iter().collect();
     let cut = |cut: bool| if cut { "…" } else { "" };
@@ -253,9 +204,7 @@ mod tests {
 
     async fn report(sql: &str) -> Report {
         let ctx: SessionContext = session::new().unwrap();
-        session::sql(&ctx, "CREATE TABLE t AS SELECT 1 AS id, 'x' AS text")
-            .await
-            .unwrap();
+        session::sql(&ctx, "CREATE TABLE t AS SELECT 1 AS id, 'x' AS text").await.unwrap();
         let error = match session::sql(&ctx, sql).await {
             Err(e) => e,
             Ok(frame) => frame.collect().await.unwrap_err(),
@@ -265,11 +214,7 @@ mod tests {
     }
 
     async fn shown(sql: &str) -> String {
-        let Report {
-            position: Position { line, column },
-            message,
-            excerpt,
-        } = report(sql).await;
+        let Report { position: Position { line, column }, message, excerpt } = report(sql).await;
         format!("{line}:{column}: {message}\n{excerpt}")
     }
 
@@ -293,10 +238,7 @@ mod tests {
             "{text}"
         );
         let text = shown("SELECT (1 +").await;
-        assert!(
-            text.ends_with("found: EOF\n  SELECT (1 +\n             ^"),
-            "{text}"
-        );
+        assert!(text.ends_with("found: EOF\n  SELECT (1 +\n             ^"), "{text}");
     }
 
     #[tokio::test]
@@ -322,11 +264,7 @@ mod tests {
                 .await
                 .contains("there is no function 'upperr'; did you mean 'upper'?\n")
         );
-        assert!(
-            shown("SELECT foo('x')")
-                .await
-                .contains("there is no function 'foo'\n")
-        );
+        assert!(shown("SELECT foo('x')").await.contains("there is no function 'foo'\n"));
     }
 
     #[tokio::test]

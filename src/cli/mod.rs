@@ -53,11 +53,7 @@ fn run_here(arguments: &Arguments) -> ExitCode {
     };
     let terminal = io::stdin().is_terminal();
     let code = if !arguments.inputs.is_empty() {
-        arguments
-            .inputs
-            .iter()
-            .try_for_each(|input| run_input(&runtime, &mut shell, input))
-            .err()
+        arguments.inputs.iter().try_for_each(|input| run_input(&runtime, &mut shell, input)).err()
     } else if terminal {
         match repl::run(&runtime, &mut shell) {
             Ok(()) => None,
@@ -72,10 +68,7 @@ fn run_here(arguments: &Arguments) -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> Result<(Runtime, Shell), Box<dyn std::error::Error>> {
-    let runtime = Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(EXECUTION_STACK)
-        .build()?;
+    let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(EXECUTION_STACK).build()?;
     let shell = Shell {
         ctx: session::new()?,
         out: Output::new(Box::new(io::stdout())),
@@ -128,10 +121,7 @@ fn read_stdin() -> io::Result<String> {
 fn read(name: &str, script: io::Result<String>) -> Result<String, ExitCode> {
     match script {
         // editors on Windows put a byte order mark in front
-        Ok(script) => Ok(script
-            .strip_prefix('\u{feff}')
-            .map(str::to_owned)
-            .unwrap_or(script)),
+        Ok(script) => Ok(script.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(script)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err(fail(format_args!("file not found: {name}"))),
         Err(e) if e.kind() == io::ErrorKind::InvalidData => {
             Err(fail(format_args!("{name} is not UTF-8 text")))

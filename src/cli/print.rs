@@ -23,10 +23,7 @@ pub struct Output {
 impl Output {
     /// Buffers `writer`.
     pub fn new(writer: Box<dyn Write + Send>) -> Self {
-        Self {
-            writer: BufWriter::new(writer),
-            failure: None,
-        }
+        Self { writer: BufWriter::new(writer), failure: None }
     }
 
     /// Whether the reader went away, as in `semsql ... | head`: no reason to complain, but to stop.
@@ -97,12 +94,7 @@ impl Rows {
     const SLICE: usize = 1024;
 
     fn new(stream: SendableRecordBatchStream, limit: usize) -> Self {
-        Self {
-            stream,
-            batch: None,
-            left: limit,
-            taken: 0,
-        }
+        Self { stream, batch: None, left: limit, taken: 0 }
     }
 
     /// The schema of every batch.
@@ -135,9 +127,6 @@ impl Rows {
 
     /// What was handed out is all that there is, as far as is known.
     pub fn printed(&self) -> Printed {
-        Printed {
-            shown: self.taken,
-            total: self.taken,
-        }
+        Printed { shown: self.taken, total: self.taken }
     }
 }

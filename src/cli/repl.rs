@@ -28,10 +28,7 @@ A statement ends with a semicolon and may span lines. Ctrl-C cancels it, Ctrl-D 
 /// Reads and runs statements until the end of input or `\q`. What is typed is kept in a history file.
 pub fn run(runtime: &Runtime, shell: &mut Shell) -> rustyline::Result<()> {
     shell.interactive = true;
-    let config = Config::builder()
-        .auto_add_history(true)
-        .history_ignore_dups(true)?
-        .build();
+    let config = Config::builder().auto_add_history(true).history_ignore_dups(true)?.build();
     let mut editor: Editor<Statements, FileHistory> = Editor::with_config(config)?;
     let history = history_file();
     if let Some(history) = &history {
@@ -40,16 +37,12 @@ pub fn run(runtime: &Runtime, shell: &mut Shell) -> rustyline::Result<()> {
     }
     if !shell.quiet {
         let version = env!("CARGO_PKG_VERSION");
-        let _ = writeln!(
-            shell.out,
-            "semsql {version}. End a statement with a semicolon; \\? helps, \\q quits."
-        );
+        let _ =
+            writeln!(shell.out, "semsql {version}. End a statement with a semicolon; \\? helps, \\q quits.");
         let _ = shell.out.flush();
     }
     loop {
-        editor.set_helper(Some(Statements {
-            dialect: shell.dialect(),
-        }));
+        editor.set_helper(Some(Statements { dialect: shell.dialect() }));
         match editor.readline("semsql> ") {
             Ok(typed) => match typed.trim() {
                 "\\q" | "exit" | "quit" => break,

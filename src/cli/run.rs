@@ -103,12 +103,6 @@ mod tests {
     fn rows_are_counted_in_words() {
         assert_eq!(count(Printed { shown: 0, total: 0 }), "0 rows");
         assert_eq!(count(Printed { shown: 1, total: 1 }), "1 row");
-        assert_eq!(
-            count(Printed {
-                shown: 40,
-                total: 1234
-            }),
-            "showing 40 of 1,234 rows"
-        );
+        assert_eq!(count(Printed { shown: 40, total: 1234 }), "showing 40 of 1,234 rows");
     }
 }

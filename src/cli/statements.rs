@@ -23,10 +23,7 @@ pub struct Position {
 
 impl From<Location> for Position {
     fn from(location: Location) -> Self {
-        Self {
-            line: location.line,
-            column: location.column,
-        }
+        Self { line: location.line, column: location.column }
     }
 }
 
@@ -35,14 +32,8 @@ impl Position {
     #[must_use]
     pub fn offset_by(self, inner: Self) -> Self {
         match inner.line {
-            0 | 1 => Self {
-                line: self.line,
-                column: self.column + inner.column.saturating_sub(1),
-            },
-            line => Self {
-                line: self.line + line - 1,
-                column: inner.column,
-            },
+            0 | 1 => Self { line: self.line, column: self.column + inner.column.saturating_sub(1) },
+            line => Self { line: self.line + line - 1, column: inner.column },
         }
     }
 }
@@ -63,18 +54,14 @@ pub fn split<'a>(script: &'a str, dialect: &dyn Dialect) -> Result<Vec<Statement
             _ => {
                 let start = offsets.of(token.span.start);
                 let end = offsets.of(token.span.end);
-                let first = current.map_or((token.span.start.into(), start), |(position, start, _)| {
-                    (position, start)
-                });
+                let first = current
+                    .map_or((token.span.start.into(), start), |(position, start, _)| (position, start));
                 current = Some((first.0, first.1, end));
             }
         }
     }
     statements.extend(current);
-    let statement = |(start, from, to)| Statement {
-        text: &script[from..to],
-        start,
-    };
+    let statement = |(start, from, to)| Statement { text: &script[from..to], start };
     Ok(statements.into_iter().map(statement).collect())
 }
 
@@ -83,15 +70,11 @@ pub fn split<'a>(script: &'a str, dialect: &dyn Dialect) -> Result<Vec<Statement
 pub fn is_complete(typed: &str, dialect: &dyn Dialect) -> bool {
     match Tokenizer::new(dialect, typed).tokenize() {
         Ok(tokens) => {
-            let last = tokens
-                .iter()
-                .rfind(|token| !matches!(token, Token::Whitespace(_) | Token::EOF));
+            let last = tokens.iter().rfind(|token| !matches!(token, Token::Whitespace(_) | Token::EOF));
             last.is_none_or(|token| *token == Token::SemiColon)
         }
         // what is not closed may still be; any other error is shown at once
-        Err(e) => !["EOF", "Unterminated"]
-            .iter()
-            .any(|sign| e.message.contains(sign)),
+        Err(e) => !["EOF", "Unterminated"].iter().any(|sign| e.message.contains(sign)),
     }
 }
 
@@ -104,11 +87,7 @@ struct Offsets<'a> {
 
 impl<'a> Offsets<'a> {
     fn new(script: &'a str) -> Self {
-        Self {
-            rest: script.char_indices(),
-            length: script.len(),
-            at: Location::new(1, 1),
-        }
+        Self { rest: script.char_indices(), length: script.len(), at: Location::new(1, 1) }
     }
 
     /// Must be asked for places in ascending order.
@@ -131,19 +110,12 @@ mod tests {
     use super::*;
 
     fn texts(script: &str) -> Vec<&str> {
-        split(script, &GenericDialect {})
-            .unwrap()
-            .iter()
-            .map(|statement| statement.text)
-            .collect()
+        split(script, &GenericDialect {}).unwrap().iter().map(|statement| statement.text).collect()
     }
 
     #[test]
     fn semicolons_end_statements() {
-        assert_eq!(
-            texts("SELECT 1; SELECT 2 ;\nSELECT 3"),
-            ["SELECT 1", "SELECT 2", "SELECT 3"]
-        );
+        assert_eq!(texts("SELECT 1; SELECT 2 ;\nSELECT 3"), ["SELECT 1", "SELECT 2", "SELECT 3"]);
         assert_eq!(texts(""), [""; 0]);
         assert_eq!(texts(" ;; -- nothing\n ; /* here */"), [""; 0]);
     }
@@ -180,14 +152,7 @@ mod tests {
             .iter()
             .map(|statement| (statement.start.line, statement.start.column, statement.text))
             .collect();
-        assert_eq!(
-            places,
-            [
-                (1, 1, "SELECT '日本'"),
-                (1, 15, "SELECT 2"),
-                (3, 3, "SELECT\r\n 3")
-            ]
-        );
+        assert_eq!(places, [(1, 1, "SELECT '日本'"), (1, 15, "SELECT 2"), (3, 3, "SELECT\r\n 3")]);
     }
 
     #[test]
@@ -206,25 +171,13 @@ mod tests {
     #[test]
     fn a_shell_waits_for_the_semicolon() {
         let complete = |typed| is_complete(typed, &PostgreSqlDialect {});
-        for typed in [
-            "",
-            "SELECT 1;",
-            "SELECT 1; -- done",
-            "SELECT 1;\n",
-            "-- a note",
-            "SELECT 1; SELECT 2;",
-        ] {
+        for typed in ["", "SELECT 1;", "SELECT 1; -- done", "SELECT 1;\n", "-- a note", "SELECT 1; SELECT 2;"]
+        {
             assert!(complete(typed), "{typed}");
         }
-        for typed in [
-            "SELECT",
-            "SELECT ';",
-            "SELECT 1; SELECT",
-            "/* a;",
-            "SELECT $$;",
-            "SELECT \";",
-            "SELECT 1 -- ;",
-        ] {
+        for typed in
+            ["SELECT", "SELECT ';", "SELECT 1; SELECT", "/* a;", "SELECT $$;", "SELECT \";", "SELECT 1 -- ;"]
+        {
             assert!(!complete(typed), "{typed}");
         }
     }

@@ -51,19 +51,12 @@ pub async fn print(
         }
     }
     writeln!(out, "{}", draw(&schema, &rows, width))?;
-    Ok(Printed {
-        shown: rows.len(),
-        total,
-    })
+    Ok(Printed { shown: rows.len(), total })
 }
 
 /// EXPLAIN's plans are texts of many lines, not cells.
 fn is_explanation(schema: &Schema) -> bool {
-    let names: Vec<&str> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     names == ["plan_type", "plan"]
 }
 
@@ -110,17 +103,9 @@ fn draw(schema: &Schema, rows: &[Vec<String>], width: Option<usize>) -> Table {
     let heads: Vec<(String, String)> = schema
         .fields()
         .iter()
-        .map(|field| {
-            (
-                visible(field.name()).into_owned(),
-                visible(&type_name(field)).into_owned(),
-            )
-        })
+        .map(|field| (visible(field.name()).into_owned(), visible(&type_name(field)).into_owned()))
         .collect();
-    let mut widths: Vec<usize> = heads
-        .iter()
-        .map(|(name, kind)| name.width().max(kind.width()))
-        .collect();
+    let mut widths: Vec<usize> = heads.iter().map(|(name, kind)| name.width().max(kind.width())).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.width());
@@ -129,19 +114,13 @@ fn draw(schema: &Schema, rows: &[Vec<String>], width: Option<usize>) -> Table {
     fit(&mut widths, width);
 
     let mut table = Table::new();
-    table
-        .load_preset(UTF8_FULL_CONDENSED)
-        .apply_modifier(UTF8_ROUND_CORNERS);
+    table.load_preset(UTF8_FULL_CONDENSED).apply_modifier(UTF8_ROUND_CORNERS);
     let head = |((name, kind), width): (&(String, String), &usize)| {
         Cell::new(format!("{}\n{}", cut(name, *width), cut(kind, *width)))
     };
     table.set_header(heads.iter().zip(&widths).map(head));
     for row in rows {
-        table.add_row(
-            row.iter()
-                .zip(&widths)
-                .map(|(cell, width)| Cell::new(cut(cell, *width))),
-        );
+        table.add_row(row.iter().zip(&widths).map(|(cell, width)| Cell::new(cut(cell, *width))));
     }
     for (column, field) in table.column_iter_mut().zip(schema.fields()) {
         if field.data_type().is_numeric() {
@@ -216,11 +195,7 @@ mod tests {
             (0..texts.len()).map(|row| (row % 2 == 0).then_some(10_i64.pow(u32::try_from(row).unwrap())));
         let batch = RecordBatch::try_from_iter_with_nullable([
             ("n", Arc::new(numbers.collect::<Int64Array>()) as ArrayRef, true),
-            (
-                "text",
-                Arc::new(StringArray::from(texts.to_vec())) as ArrayRef,
-                true,
-            ),
+            ("text", Arc::new(StringArray::from(texts.to_vec())) as ArrayRef, true),
         ])
         .unwrap();
         let mut rows = Vec::new();
@@ -251,10 +226,7 @@ mod tests {
 ╞═══════╪════════════╡
 │     1 ┆ Daft is a… │
 ╰───────┴────────────╯";
-        assert_eq!(
-            drawn(Some(22), &[Some("Daft is a distributed dataframe")]),
-            expected
-        );
+        assert_eq!(drawn(Some(22), &[Some("Daft is a distributed dataframe")]), expected);
     }
 
     #[test]

@@ -85,22 +85,11 @@ fn without_pixels(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let failed = |error: crate::Error| ArrowError::InvalidArgumentError(error.to_string());
         let images = ImageColumn::new(array, image_type).map_err(failed)?;
         let rows = 0..array.len();
-        let images = rows
-            .map(|row| images.image(row))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(failed)?;
-        let widths: UInt32Array = images
-            .iter()
-            .map(|image| image.as_ref().map(Image::width))
-            .collect();
-        let heights: UInt32Array = images
-            .iter()
-            .map(|image| image.as_ref().map(Image::height))
-            .collect();
-        let modes: StringArray = images
-            .iter()
-            .map(|image| image.as_ref().map(|image| image.mode().name()))
-            .collect();
+        let images = rows.map(|row| images.image(row)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let widths: UInt32Array = images.iter().map(|image| image.as_ref().map(Image::width)).collect();
+        let heights: UInt32Array = images.iter().map(|image| image.as_ref().map(Image::height)).collect();
+        let modes: StringArray =
+            images.iter().map(|image| image.as_ref().map(|image| image.mode().name())).collect();
         let fields = Fields::from(vec![
             Field::new("mode", DataType::Utf8, true),
             Field::new("width", DataType::UInt32, true),
@@ -138,11 +127,8 @@ fn map_columns(
     mut map: impl FnMut(&FieldRef, &ArrayRef) -> Result<(FieldRef, ArrayRef), ArrowError>,
 ) -> Result<RecordBatch, ArrowError> {
     let columns = batch.schema_ref().fields().iter().zip(batch.columns());
-    let (fields, arrays): (Vec<_>, Vec<_>) = columns
-        .map(|(field, array)| map(field, array))
-        .collect::<Result<Vec<_>, _>>()?
-        .into_iter()
-        .unzip();
+    let (fields, arrays): (Vec<_>, Vec<_>) =
+        columns.map(|(field, array)| map(field, array)).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     // the number of rows is known even where there are no columns
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)

@@ -22,10 +22,7 @@ pub(super) fn signature(parameters: &[&str], required: usize) -> Signature {
     // no argument at all is accepted here and refused by the function, with a message of its own
     let arities = std::iter::once(TypeSignature::Nullary).chain(arities).collect();
     let unnamed = Signature::one_of(arities, Volatility::Stable);
-    unnamed
-        .clone()
-        .with_parameter_names(parameters.to_vec())
-        .unwrap_or(unnamed)
+    unnamed.clone().with_parameter_names(parameters.to_vec()).unwrap_or(unnamed)
 }
 
 /// The arguments of one call.
@@ -46,11 +43,7 @@ impl<'a> Arguments<'a> {
     ) -> Result<Self> {
         if args.arg_fields.len() < required {
             // worded as DataFusion words it
-            let more = if parameters.len() > required {
-                "at least "
-            } else {
-                ""
-            };
+            let more = if parameters.len() > required { "at least " } else { "" };
             return plan_err!(
                 "{function} function requires {more}{required} argument{}, got {}: {function}({})",
                 if required == 1 { "" } else { "s" },
@@ -58,12 +51,7 @@ impl<'a> Arguments<'a> {
                 parameters.join(", ")
             );
         }
-        Ok(Self {
-            function,
-            parameters,
-            fields: args.arg_fields,
-            constants: args.scalar_arguments.to_vec(),
-        })
+        Ok(Self { function, parameters, fields: args.arg_fields, constants: args.scalar_arguments.to_vec() })
     }
 
     /// The arguments at run time.
@@ -76,12 +64,7 @@ impl<'a> Arguments<'a> {
             ColumnarValue::Scalar(scalar) => Some(scalar),
             ColumnarValue::Array(_) => None,
         });
-        Self {
-            function,
-            parameters,
-            fields: &args.arg_fields,
-            constants: constants.collect(),
-        }
+        Self { function, parameters, fields: &args.arg_fields, constants: constants.collect() }
     }
 
     /// The field of the argument at `index`, which the caller has required.
@@ -181,18 +164,13 @@ impl ModelArguments {
         input_type: Option<usize>,
     ) -> Result<Self> {
         Ok(Self {
-            provider: arguments
-                .string(2, "'transformers'")?
-                .unwrap_or(default_provider)
-                .to_owned(),
+            provider: arguments.string(2, "'transformers'")?.unwrap_or(default_provider).to_owned(),
             request: ModelRequest {
                 model: arguments
                     .string(1, &format!("'{default_model}'"))?
                     .unwrap_or(default_model)
                     .to_owned(),
-                dimensions: arguments
-                    .positive(3, 384, u32::from(u16::MAX))?
-                    .map(|number| number as usize),
+                dimensions: arguments.positive(3, 384, u32::from(u16::MAX))?.map(|number| number as usize),
                 input_type: match input_type {
                     Some(index) => arguments.parsed(index, "'query'")?,
                     None => None,

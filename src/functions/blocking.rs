@@ -10,9 +10,7 @@ where
     F: ScalarUDFImpl + Clone + 'static,
 {
     let (function, rows) = (function.clone(), args.number_rows);
-    let value = SpawnedTask::spawn_blocking(move || function.invoke_with_args(args))
-        .join_unwind()
-        .await;
+    let value = SpawnedTask::spawn_blocking(move || function.invoke_with_args(args)).join_unwind().await;
     let value =
         value.map_err(|error| datafusion::common::DataFusionError::ExecutionJoin(Box::new(error)))??;
     Ok(ColumnarValue::Array(value.into_array(rows)?))

@@ -32,9 +32,7 @@ pub(super) struct ConvertImage {
 }
 
 pub(super) fn function() -> Function {
-    Function::synchronous(ConvertImage {
-        signature: signature(PARAMETERS, 2),
-    })
+    Function::synchronous(ConvertImage { signature: signature(PARAMETERS, 2) })
 }
 
 /// The mode to convert to.

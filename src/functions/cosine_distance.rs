@@ -27,10 +27,7 @@ const PARAMETERS: &[&str] = &["a", "b"];
     description = "1 - a·b / (|a| |b|) as Float64: 0 for the same direction, 1 for orthogonal vectors, 2 for opposite ones. NULL if a vector is NULL, has a NULL item, is empty or all zeros. Vectors of different lengths, or of two different spaces that are both known, are an error.",
     syntax_example = "cosine_distance(a, b)",
     sql_example = "SELECT text FROM documents ORDER BY cosine_distance(embed_text(text), embed_text('What is Daft?')) LIMIT 5",
-    argument(
-        name = "a",
-        description = "A list of numbers: of fixed size, as embeddings are, or not."
-    ),
+    argument(name = "a", description = "A list of numbers: of fixed size, as embeddings are, or not."),
     argument(name = "b", description = "Another.")
 )]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,12 +36,7 @@ pub(super) struct CosineDistance {
 }
 
 pub(super) fn function() -> Function {
-    Function::with_twin(
-        CosineDistance {
-            signature: signature(PARAMETERS, 2),
-        },
-        When::Always,
-    )
+    Function::with_twin(CosineDistance { signature: signature(PARAMETERS, 2) }, When::Always)
 }
 
 /// The type of a list's items; `None` if it is no list of numbers.
@@ -105,11 +97,7 @@ impl ScalarUDFImpl for CosineDistance {
         let constant = |value: &ColumnarValue| matches!(value, ColumnarValue::Scalar(_));
         let (constant_a, constant_b) = (constant(&args.args[0]), constant(&args.args[1]));
         // a constant side is one vector, never a copy for each row
-        let rows = if constant_a && constant_b {
-            1
-        } else {
-            args.number_rows
-        };
+        let rows = if constant_a && constant_b { 1 } else { args.number_rows };
         let vectors = |value: &ColumnarValue, constant| value.to_array(if constant { 1 } else { rows });
         let a = Vectors::new(&vectors(&args.args[0], constant_a)?, constant_a)?;
         let b = Vectors::new(&vectors(&args.args[1], constant_b)?, constant_b)?;
@@ -153,11 +141,7 @@ impl Vectors {
             DataType::Float32 | DataType::Float64 => items,
             _ => cast(&items, &DataType::Float64)?,
         };
-        Ok(Self {
-            lists: Arc::clone(lists),
-            items,
-            constant,
-        })
+        Ok(Self { lists: Arc::clone(lists), items, constant })
     }
 
     fn has_items_of<T: ArrowPrimitiveType>(&self) -> bool {
@@ -166,11 +150,7 @@ impl Vectors {
 
     fn with_items_of<T: ArrowPrimitiveType>(&self) -> Result<Self> {
         let items = cast(&self.items, &T::DATA_TYPE)?;
-        Ok(Self {
-            lists: Arc::clone(&self.lists),
-            items,
-            constant: self.constant,
-        })
+        Ok(Self { lists: Arc::clone(&self.lists), items, constant: self.constant })
     }
 
     /// Where the items of a row are; `None` if it is NULL.
@@ -210,11 +190,7 @@ fn distances(a: &Vectors, b: &Vectors, rows: usize) -> Result<Float64Array> {
     if a.has_items_of::<Float32Type>() && b.has_items_of::<Float32Type>() {
         return distances_of::<Float32Type>(a, b, rows);
     }
-    distances_of::<Float64Type>(
-        &a.with_items_of::<Float64Type>()?,
-        &b.with_items_of::<Float64Type>()?,
-        rows,
-    )
+    distances_of::<Float64Type>(&a.with_items_of::<Float64Type>()?, &b.with_items_of::<Float64Type>()?, rows)
 }
 
 fn distances_of<T>(a: &Vectors, b: &Vectors, rows: usize) -> Result<Float64Array>
@@ -225,9 +201,7 @@ where
     let (items_a, items_b): (&PrimitiveArray<T>, &PrimitiveArray<T>) =
         (a.items.as_primitive(), b.items.as_primitive());
     let has_null = |items: &PrimitiveArray<T>, range: &std::ops::Range<usize>| {
-        items
-            .nulls()
-            .is_some_and(|nulls| range.clone().any(|item| nulls.is_null(item)))
+        items.nulls().is_some_and(|nulls| range.clone().any(|item| nulls.is_null(item)))
     };
     let mut distances = Float64Builder::with_capacity(rows);
     for row in 0..rows {

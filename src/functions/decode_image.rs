@@ -27,10 +27,7 @@ const PARAMETERS: &[&str] = &["bytes", "mode", "on_error"];
     syntax_example = "decode_image(bytes [, mode [, on_error]])",
     sql_example = "SELECT decode_image(download(path), 'RGB') AS image FROM glob('photos/*')",
     argument(name = "bytes", description = "The bytes of an image file."),
-    argument(
-        name = "mode",
-        description = "'L', 'LA', 'RGB' or 'RGBA'. Default: the mode of the file."
-    ),
+    argument(name = "mode", description = "'L', 'LA', 'RGB' or 'RGBA'. Default: the mode of the file."),
     argument(
         name = "on_error",
         description = "'raise' fails the query at a corrupt image, 'null' makes it NULL. Default: the option semantic.on_error."
@@ -43,10 +40,7 @@ pub(super) struct DecodeImage {
 }
 
 pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
-    let function = DecodeImage {
-        signature: signature(PARAMETERS, 1),
-        context: Arc::clone(context),
-    };
+    let function = DecodeImage { signature: signature(PARAMETERS, 1), context: Arc::clone(context) };
     Function::with_twin(function, When::WhenNested)
 }
 

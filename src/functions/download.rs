@@ -42,10 +42,7 @@ pub(super) struct Download {
 }
 
 pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
-    Function::asynchronous(Download {
-        signature: signature(PARAMETERS, 1),
-        context: Arc::clone(context),
-    })
+    Function::asynchronous(Download { signature: signature(PARAMETERS, 1), context: Arc::clone(context) })
 }
 
 impl ScalarUDFImpl for Download {

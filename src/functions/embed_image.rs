@@ -53,10 +53,7 @@ pub(super) struct EmbedImage {
 }
 
 pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
-    Function::asynchronous(EmbedImage {
-        signature: signature(PARAMETERS, 1),
-        context: Arc::clone(context),
-    })
+    Function::asynchronous(EmbedImage { signature: signature(PARAMETERS, 1), context: Arc::clone(context) })
 }
 
 impl EmbedImage {
@@ -95,9 +92,7 @@ impl ScalarUDFImpl for EmbedImage {
         }
         let settings = self.context.settings();
         arguments.on_error(4, &settings)?;
-        Ok(Arc::new(
-            self.embedder(&arguments, &settings)?.space().field(NAME),
-        ))
+        Ok(Arc::new(self.embedder(&arguments, &settings)?.space().field(NAME)))
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -120,16 +115,11 @@ impl AsyncScalarUDFImpl for EmbedImage {
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
         let embedder = self.embedder(&arguments, &settings)?;
         let on_error = arguments.on_error(4, &settings)?;
-        let limits = Limits {
-            max_concurrency: settings.max_concurrency,
-            on_error,
-        };
+        let limits = Limits { max_concurrency: settings.max_concurrency, on_error };
         let array = args.args[0].to_array(args.number_rows)?;
         let images = images(&array, arguments.field(0), on_error)?.collect::<Result<Vec<_>, _>>();
         let images = images.map_err(|error| arguments.error(error))?;
         let embeddings = embed(embedder.as_ref(), images.into_iter(), limits).await;
-        Ok(ColumnarValue::Array(Arc::new(
-            embeddings.map_err(|error| arguments.error(error))?,
-        )))
+        Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))
     }
 }

@@ -18,14 +18,7 @@ use crate::inference::{Limits, embed};
 use crate::models::TextEmbedder;
 
 const NAME: &str = "embed_text";
-const PARAMETERS: &[&str] = &[
-    "text",
-    "model",
-    "provider",
-    "dimensions",
-    "input_type",
-    "on_error",
-];
+const PARAMETERS: &[&str] = &["text", "model", "provider", "dimensions", "input_type", "on_error"];
 
 #[user_doc(
     doc_section(label = "Embedding Functions"),
@@ -61,10 +54,7 @@ pub(super) struct EmbedText {
 }
 
 pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
-    Function::asynchronous(EmbedText {
-        signature: signature(PARAMETERS, 1),
-        context: Arc::clone(context),
-    })
+    Function::asynchronous(EmbedText { signature: signature(PARAMETERS, 1), context: Arc::clone(context) })
 }
 
 impl EmbedText {
@@ -99,9 +89,7 @@ impl ScalarUDFImpl for EmbedText {
         }
         let settings = self.context.settings();
         arguments.on_error(5, &settings)?;
-        Ok(Arc::new(
-            self.embedder(&arguments, &settings)?.space().field(NAME),
-        ))
+        Ok(Arc::new(self.embedder(&arguments, &settings)?.space().field(NAME)))
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -120,15 +108,10 @@ impl AsyncScalarUDFImpl for EmbedText {
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
         let embedder = self.embedder(&arguments, &settings)?;
         let on_error = arguments.on_error(5, &settings)?;
-        let limits = Limits {
-            max_concurrency: settings.max_concurrency,
-            on_error,
-        };
+        let limits = Limits { max_concurrency: settings.max_concurrency, on_error };
         // a constant is one text for all rows
         let array = args.args[0].to_array(args.number_rows)?;
         let embeddings = embed(embedder.as_ref(), strings(&array)?.into_iter(), limits).await;
-        Ok(ColumnarValue::Array(Arc::new(
-            embeddings.map_err(|error| arguments.error(error))?,
-        )))
+        Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))
     }
 }

@@ -31,10 +31,7 @@ impl TableFunctionImpl for Glob {
             _ => None,
         };
         match pattern {
-            Some(pattern) => Ok(Arc::new(GlobTable {
-                pattern: pattern.to_owned(),
-                schema: schema(),
-            })),
+            Some(pattern) => Ok(Arc::new(GlobTable { pattern: pattern.to_owned(), schema: schema() })),
             None => plan_err!(
                 "glob: expected one constant pattern like 'photos/*.png', found ({})",
                 list(arguments)
@@ -44,11 +41,7 @@ impl TableFunctionImpl for Glob {
 }
 
 fn list(arguments: &[Expr]) -> String {
-    arguments
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    arguments.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn schema() -> SchemaRef {
@@ -84,9 +77,7 @@ impl TableProvider for GlobTable {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let pattern = self.pattern.clone();
-        let files = SpawnedTask::spawn_blocking(move || found(&pattern))
-            .join_unwind()
-            .await;
+        let files = SpawnedTask::spawn_blocking(move || found(&pattern)).join_unwind().await;
         let files = files.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
         let batch = batch(&files, Arc::clone(&self.schema))?;
         let source = MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
@@ -113,19 +104,10 @@ fn batch(files: &[(PathBuf, Metadata)], schema: SchemaRef) -> Result<RecordBatch
         let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         i64::try_from(since.as_micros()).ok()
     };
-    let paths: StringArray = files
-        .iter()
-        .map(|(path, _)| Some(path.to_string_lossy()))
-        .collect();
-    let sizes: Int64Array = files
-        .iter()
-        .map(|(_, metadata)| i64::try_from(metadata.len()).ok())
-        .collect();
+    let paths: StringArray = files.iter().map(|(path, _)| Some(path.to_string_lossy())).collect();
+    let sizes: Int64Array = files.iter().map(|(_, metadata)| i64::try_from(metadata.len()).ok()).collect();
     let modified: TimestampMicrosecondArray = files.iter().map(|(_, metadata)| modified(metadata)).collect();
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(paths),
-        Arc::new(sizes),
-        Arc::new(modified.with_timezone("UTC")),
-    ];
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(paths), Arc::new(sizes), Arc::new(modified.with_timezone("UTC"))];
     Ok(RecordBatch::try_new(schema, columns)?)
 }

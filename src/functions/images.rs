@@ -19,10 +19,7 @@ pub(super) fn image_type(field: &Field) -> Option<ImageType> {
 
 /// True for the bytes of files, and NULL.
 pub(super) fn is_binary(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::Null
-    )
+    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::Null)
 }
 
 /// The bytes of each row, read in place.
@@ -53,9 +50,7 @@ pub(super) fn images<'a>(
         return internal_err!("expected images, found {}", array.data_type());
     };
     let column = ImageColumn::new(array, image_type)?;
-    Ok(Box::new(
-        (0..array.len()).map(move |row| or_null(column.image(row), on_error)),
-    ))
+    Ok(Box::new((0..array.len()).map(move |row| or_null(column.image(row), on_error))))
 }
 
 /// NULL in place of an error in the data, if errors become NULL.

@@ -43,10 +43,7 @@ impl FunctionContext {
     }
 
     fn settings(&self) -> Settings {
-        self.settings
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -77,34 +74,20 @@ impl Function {
     /// A function that waits: for a model, for a network.
     fn asynchronous(function: impl AsyncScalarUDFImpl + 'static) -> Self {
         let documentation = function.documentation().cloned();
-        Self {
-            udf: AsyncScalarUDF::new(Arc::new(function)).into_scalar_udf(),
-            twin: None,
-            documentation,
-        }
+        Self { udf: AsyncScalarUDF::new(Arc::new(function)).into_scalar_udf(), twin: None, documentation }
     }
 
     /// A function that computes: registered as async, so that its work leaves the async workers, and with a
     /// synchronous twin.
     fn with_twin(function: impl AsyncScalarUDFImpl + Clone + 'static, when: When) -> Self {
-        let (name, twin) = (
-            function.name().to_owned(),
-            Arc::new(ScalarUDF::new_from_impl(function.clone())),
-        );
-        Self {
-            twin: Some(SyncTwin { name, twin, when }),
-            ..Self::asynchronous(function)
-        }
+        let (name, twin) = (function.name().to_owned(), Arc::new(ScalarUDF::new_from_impl(function.clone())));
+        Self { twin: Some(SyncTwin { name, twin, when }), ..Self::asynchronous(function) }
     }
 
     /// A function that computes little.
     fn synchronous(function: impl ScalarUDFImpl + 'static) -> Self {
         let documentation = function.documentation().cloned();
-        Self {
-            udf: ScalarUDF::new_from_impl(function),
-            twin: None,
-            documentation,
-        }
+        Self { udf: ScalarUDF::new_from_impl(function), twin: None, documentation }
     }
 }
 

@@ -39,12 +39,7 @@ pub(super) struct Resize {
 }
 
 pub(super) fn function() -> Function {
-    Function::with_twin(
-        Resize {
-            signature: signature(PARAMETERS, 3),
-        },
-        When::WhenNested,
-    )
+    Function::with_twin(Resize { signature: signature(PARAMETERS, 3) }, When::WhenNested)
 }
 
 /// The type of the result: fixed where size and mode are known at plan time and a tensor can hold such an image.
@@ -63,10 +58,7 @@ fn result_type(arguments: &Arguments<'_>) -> Result<ImageType> {
     for side in [1, 2] {
         let data_type = arguments.field(side).data_type();
         if !data_type.is_integer() && !data_type.is_null() {
-            return plan_err!(
-                "{NAME}: {} must be a whole number, found {data_type}",
-                PARAMETERS[side]
-            );
+            return plan_err!("{NAME}: {} must be a whole number, found {data_type}", PARAMETERS[side]);
         }
     }
     match (constant_side(arguments, 1)?, constant_side(arguments, 2)?, mode) {
@@ -82,11 +74,7 @@ fn fits(width: u32, height: u32, mode: Mode) -> bool {
 }
 
 fn constant_side(arguments: &Arguments<'_>, index: usize) -> Result<Option<u32>> {
-    if arguments.is_constant(index) {
-        arguments.positive(index, 224, MAX_SIDE)
-    } else {
-        Ok(None)
-    }
+    if arguments.is_constant(index) { arguments.positive(index, 224, MAX_SIDE) } else { Ok(None) }
 }
 
 impl ScalarUDFImpl for Resize {
@@ -112,20 +100,15 @@ impl ScalarUDFImpl for Resize {
         let array = args.args[0].to_array(args.number_rows)?;
         let side = |index: usize| cast(&args.args[index].to_array(args.number_rows)?, &DataType::Int64);
         let (widths, heights) = (side(1)?, side(2)?);
-        let (widths, heights) = (
-            widths.as_primitive::<Int64Type>(),
-            heights.as_primitive::<Int64Type>(),
-        );
+        let (widths, heights) = (widths.as_primitive::<Int64Type>(), heights.as_primitive::<Int64Type>());
         let of_result = ImageType::of(&args.return_field).unwrap_or(ImageType::Any(None));
         let mut resized = ImageBuilder::new(of_result, array.len());
         for (row, image) in images(&array, arguments.field(0), OnError::Raise)?.enumerate() {
             let image = image.map_err(|error| arguments.error(error))?;
             let appended = match image {
                 Some(image) if widths.is_valid(row) && heights.is_valid(row) => {
-                    let (width, height) = (
-                        side_of(widths.value(row), "width")?,
-                        side_of(heights.value(row), "height")?,
-                    );
+                    let (width, height) =
+                        (side_of(widths.value(row), "width")?, side_of(heights.value(row), "height")?);
                     resize(image, width, height, Filter::Bilinear)
                         .and_then(|image| resized.append(Some(&image)))
                 }

@@ -24,11 +24,7 @@ pub(super) fn strings(array: &ArrayRef) -> Result<Vec<Option<&str>>> {
             let values = strings(dictionary.values())?;
             let keys = dictionary.normalized_keys();
             let row = |row: usize| {
-                if array.is_null(row) {
-                    None
-                } else {
-                    values[keys[row]]
-                }
+                if array.is_null(row) { None } else { values[keys[row]] }
             };
             Ok((0..array.len()).map(row).collect())
         }

@@ -29,20 +29,11 @@ pub fn convert(image: Image<'_>, mode: Mode) -> Image<'_> {
             image.pixels.into_owned()
         }
     };
-    Image {
-        pixels: Cow::Owned(pixels),
-        mode,
-        ..image
-    }
+    Image { pixels: Cow::Owned(pixels), mode, ..image }
 }
 
 fn map<const FROM: usize, const TO: usize>(pixels: &[u8], pixel: impl Fn([u8; FROM]) -> [u8; TO]) -> Vec<u8> {
-    pixels
-        .as_chunks()
-        .0
-        .iter()
-        .flat_map(|&channels| pixel(channels))
-        .collect()
+    pixels.as_chunks().0.iter().flat_map(|&channels| pixel(channels)).collect()
 }
 
 fn luma(r: u8, g: u8, b: u8) -> u8 {
@@ -76,11 +67,7 @@ mod tests {
             (Mode::Rgba, &[1, 2, 3, 4], Mode::Rgb, &[1, 2, 3]),
         ];
         for (from, before, to, after) in cases {
-            assert_eq!(
-                convert(pixel(from, before), to),
-                pixel(to, after),
-                "{from} to {to}"
-            );
+            assert_eq!(convert(pixel(from, before), to), pixel(to, after), "{from} to {to}");
         }
     }
 

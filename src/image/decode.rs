@@ -117,10 +117,7 @@ fn format_name(format: ImageFormat) -> &'static str {
 }
 
 fn first_bytes(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .take(8)
-        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    bytes.iter().take(8).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 #[cfg(test)]
@@ -152,17 +149,8 @@ mod tests {
             ImageFormat::Gif,
         ] {
             let image = decode(&encoded(format, &gradient()), Some(Mode::Rgb)).unwrap();
-            assert_eq!(
-                (image.width(), image.height(), image.mode()),
-                (16, 8, Mode::Rgb),
-                "{format:?}"
-            );
-            let largest = image
-                .pixels()
-                .iter()
-                .zip(&expected)
-                .map(|(a, b)| a.abs_diff(*b))
-                .max();
+            assert_eq!((image.width(), image.height(), image.mode()), (16, 8, Mode::Rgb), "{format:?}");
+            let largest = image.pixels().iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
             let tolerance = match format {
                 ImageFormat::Jpeg => 24,
                 ImageFormat::Gif => 8,
@@ -184,20 +172,13 @@ mod tests {
 
     #[test]
     fn truncated_files_are_errors_at_every_tenth() {
-        for format in [
-            ImageFormat::Png,
-            ImageFormat::Jpeg,
-            ImageFormat::Tiff,
-            ImageFormat::WebP,
-            ImageFormat::Bmp,
-        ] {
+        for format in
+            [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Bmp]
+        {
             let whole = encoded(format, &gradient());
             for tenth in 0..10 {
                 let error = decode(&whole[..whole.len() * tenth / 10], None);
-                assert!(
-                    matches!(error, Err(Error::Data(_))),
-                    "{format:?} at {tenth}0 %: {error:?}"
-                );
+                assert!(matches!(error, Err(Error::Data(_))), "{format:?} at {tenth}0 %: {error:?}");
             }
         }
     }

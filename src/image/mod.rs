@@ -70,10 +70,7 @@ impl FromStr for Mode {
 
     /// Accepts any letter case.
     fn from_str(name: &str) -> Result<Self, Error> {
-        match Self::ALL
-            .into_iter()
-            .find(|mode| mode.name().eq_ignore_ascii_case(name))
-        {
+        match Self::ALL.into_iter().find(|mode| mode.name().eq_ignore_ascii_case(name)) {
             Some(mode) => Ok(mode),
             None => query_err!("unknown image mode '{name}': use 'L', 'LA', 'RGB' or 'RGBA'"),
         }
@@ -101,12 +98,7 @@ impl<'a> Image<'a> {
                 pixels.len()
             )));
         }
-        Ok(Self {
-            width,
-            height,
-            mode,
-            pixels,
-        })
+        Ok(Self { width, height, mode, pixels })
     }
 
     /// Pixels from left to right.

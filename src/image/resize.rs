@@ -34,10 +34,7 @@ pub fn resize(image: Image<'_>, width: u32, height: u32, filter: Filter) -> Resu
         Mode::Rgba => PixelType::U8x4,
     };
     let failed = |error: &dyn std::fmt::Display| {
-        Error::Data(format!(
-            "cannot resize {}x{} to {width}x{height}: {error}",
-            image.width, image.height
-        ))
+        Error::Data(format!("cannot resize {}x{} to {width}x{height}: {error}", image.width, image.height))
     };
     let source =
         ImageRef::new(image.width, image.height, image.pixels(), pixel_type).map_err(|e| failed(&e))?;
@@ -73,11 +70,7 @@ pub fn crop_center(image: &Image<'_>, width: u32, height: u32) -> Result<Image<'
 /// Where the middle `target` of `source` pixels starts in both, and how many both have.
 fn overlap(source: u32, target: u32) -> (usize, usize, usize) {
     let (source, target) = (source as usize, target as usize);
-    (
-        source.saturating_sub(target) / 2,
-        target.saturating_sub(source) / 2,
-        source.min(target),
-    )
+    (source.saturating_sub(target) / 2, target.saturating_sub(source) / 2, source.min(target))
 }
 
 #[cfg(test)]
@@ -88,28 +81,16 @@ mod tests {
     fn shrinking_averages() {
         let image = Image::new(4, 2, Mode::L, vec![0, 0, 100, 100, 0, 0, 100, 100]).unwrap();
         let small = resize(image, 2, 1, Filter::Box).unwrap();
-        assert_eq!(
-            (small.width(), small.height(), small.pixels()),
-            (2, 1, &[0, 100][..])
-        );
+        assert_eq!((small.width(), small.height(), small.pixels()), (2, 1, &[0, 100][..]));
     }
 
     #[test]
     fn a_constant_image_stays_constant_in_every_filter_and_mode() {
-        for filter in [
-            Filter::Nearest,
-            Filter::Bilinear,
-            Filter::Bicubic,
-            Filter::Lanczos3,
-            Filter::Box,
-        ] {
+        for filter in [Filter::Nearest, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos3, Filter::Box] {
             for mode in Mode::ALL {
                 let image = Image::new(5, 3, mode, vec![200; 15 * mode.channels()]).unwrap();
                 let large = resize(image, 11, 7, filter).unwrap();
-                assert!(
-                    large.pixels().iter().all(|&byte| byte.abs_diff(200) <= 1),
-                    "{filter:?} {mode}"
-                );
+                assert!(large.pixels().iter().all(|&byte| byte.abs_diff(200) <= 1), "{filter:?} {mode}");
             }
         }
     }

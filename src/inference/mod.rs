@@ -73,13 +73,9 @@ where
 {
     let (distinct, of_rows) = deduplicate(rows);
     let batches = distinct.chunks(embedder.max_inputs().max(1));
-    let requests: Vec<_> = batches
-        .map(|batch| request(embedder, batch, limits.on_error))
-        .collect();
-    let batches: Vec<_> = futures::stream::iter(requests)
-        .buffered(limits.max_concurrency.max(1))
-        .try_collect()
-        .await?;
+    let requests: Vec<_> = batches.map(|batch| request(embedder, batch, limits.on_error)).collect();
+    let batches: Vec<_> =
+        futures::stream::iter(requests).buffered(limits.max_concurrency.max(1)).try_collect().await?;
     let vectors: Vec<Option<Vec<f32>>> = batches.into_iter().flatten().collect();
     Ok(scatter(&vectors, &of_rows, embedder.dimensions()))
 }
@@ -119,12 +115,7 @@ where
             Ok(embeddings) => {
                 let dimensions = embedder.dimensions();
                 let vectors: Vec<_> = embeddings.rows().map(|vector| Some(vector.to_vec())).collect();
-                let found = vectors
-                    .iter()
-                    .flatten()
-                    .map(Vec::len)
-                    .next()
-                    .unwrap_or(dimensions);
+                let found = vectors.iter().flatten().map(Vec::len).next().unwrap_or(dimensions);
                 if vectors.len() != batch.len() || found != dimensions {
                     return data_err!(
                         "the model returned {} vectors of {found} dimensions, expected {} of {dimensions}",
@@ -187,10 +178,7 @@ mod tests {
 
     impl Lengths {
         fn new() -> Self {
-            Self {
-                space: EmbeddingSpace::new("lengths", 2, false),
-                calls: Mutex::default(),
-            }
+            Self { space: EmbeddingSpace::new("lengths", 2, false), calls: Mutex::default() }
         }
     }
 
@@ -205,32 +193,22 @@ mod tests {
         }
 
         async fn embed(&self, texts: &[&str]) -> Result<Embeddings> {
-            self.calls
-                .lock()
-                .unwrap()
-                .push(texts.iter().map(|&text| text.to_owned()).collect());
+            self.calls.lock().unwrap().push(texts.iter().map(|&text| text.to_owned()).collect());
             if texts.contains(&"poison") {
                 return Err(Error::Data("poisoned".to_owned()));
             }
-            let values = texts
-                .iter()
-                .flat_map(|text| [u8::try_from(text.len()).unwrap(); 2].map(f32::from))
-                .collect();
+            let values =
+                texts.iter().flat_map(|text| [u8::try_from(text.len()).unwrap(); 2].map(f32::from)).collect();
             Embeddings::new(texts.len(), 2, values)
         }
     }
 
     fn run(model: &Lengths, rows: &[Option<&str>], on_error: OnError) -> Result<Vec<Option<f32>>> {
-        let limits = Limits {
-            max_concurrency: 2,
-            on_error,
-        };
+        let limits = Limits { max_concurrency: 2, on_error };
         let vectors =
             futures::executor::block_on(embed(model as &dyn TextEmbedder, rows.iter().copied(), limits))?;
         let firsts = (0..vectors.len()).map(|row| {
-            vectors
-                .is_valid(row)
-                .then(|| vectors.value(row).as_primitive::<Float32Type>().value(0))
+            vectors.is_valid(row).then(|| vectors.value(row).as_primitive::<Float32Type>().value(0))
         });
         Ok(firsts.collect())
     }
@@ -238,31 +216,10 @@ mod tests {
     #[test]
     fn nulls_cost_nothing_and_equal_inputs_are_sent_once_in_batches() {
         let model = Lengths::new();
-        let rows = [
-            Some("a"),
-            None,
-            Some("bb"),
-            Some("a"),
-            Some("ccc"),
-            Some(""),
-            Some("eeeee"),
-            Some("bb"),
-        ];
-        let expected = [
-            Some(1.0),
-            None,
-            Some(2.0),
-            Some(1.0),
-            Some(3.0),
-            Some(0.0),
-            Some(5.0),
-            Some(2.0),
-        ];
+        let rows = [Some("a"), None, Some("bb"), Some("a"), Some("ccc"), Some(""), Some("eeeee"), Some("bb")];
+        let expected = [Some(1.0), None, Some(2.0), Some(1.0), Some(3.0), Some(0.0), Some(5.0), Some(2.0)];
         assert_eq!(run(&model, &rows, OnError::Raise).unwrap(), expected);
-        assert_eq!(
-            *model.calls.lock().unwrap(),
-            [vec!["a", "bb", "ccc", ""], vec!["eeeee"]]
-        );
+        assert_eq!(*model.calls.lock().unwrap(), [vec!["a", "bb", "ccc", ""], vec!["eeeee"]]);
     }
 
     #[test]
@@ -276,17 +233,8 @@ mod tests {
     #[test]
     fn a_bad_row_is_one_bad_row() {
         let model = Lengths::new();
-        let rows = [
-            Some("a"),
-            Some("poison"),
-            Some("ccc"),
-            Some("dddd"),
-            Some("poison"),
-        ];
-        assert_eq!(
-            run(&model, &rows, OnError::Raise).unwrap_err(),
-            Error::Data("poisoned".to_owned())
-        );
+        let rows = [Some("a"), Some("poison"), Some("ccc"), Some("dddd"), Some("poison")];
+        assert_eq!(run(&model, &rows, OnError::Raise).unwrap_err(), Error::Data("poisoned".to_owned()));
         let expected = [Some(1.0), None, Some(3.0), Some(4.0), None];
         assert_eq!(run(&model, &rows, OnError::Null).unwrap(), expected);
     }

@@ -58,10 +58,7 @@ async fn get(url: &Url) -> Result<Vec<u8>> {
         let error = error.without_url();
         let cause =
             std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
-        Error::Data(format!(
-            "cannot read '{shown}': {}",
-            cause.map(ToString::to_string).unwrap_or_default()
-        ))
+        Error::Data(format!("cannot read '{shown}': {}", cause.map(ToString::to_string).unwrap_or_default()))
     };
     let client = CLIENT.as_ref().map_err(Clone::clone)?;
     let answer = client.get(url.clone()).send().await.map_err(failed)?;

@@ -37,10 +37,7 @@ impl CatalogProviderList for Catalogs {
 
     fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
         let inner = self.inner.catalog(name)?;
-        Some(Arc::new(Catalog {
-            inner,
-            files: Arc::clone(&self.files),
-        }))
+        Some(Arc::new(Catalog { inner, files: Arc::clone(&self.files) }))
     }
 }
 
@@ -58,10 +55,7 @@ impl CatalogProvider for Catalog {
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         let inner = self.inner.schema(name)?;
-        Some(Arc::new(Schema {
-            inner,
-            files: Arc::clone(&self.files),
-        }))
+        Some(Arc::new(Schema { inner, files: Arc::clone(&self.files) }))
     }
 
     fn register_schema(

@@ -31,9 +31,8 @@ use super::paths::{self, Found};
 /// A query may then read any file that the process may read: not for sessions that serve strangers.
 pub fn enable(ctx: &SessionContext) {
     let state = ctx.state_weak_ref();
-    let files = Arc::new(FileTables {
-        session: Box::new(move || state.upgrade().map(|state| state.read().clone())),
-    });
+    let files =
+        Arc::new(FileTables { session: Box::new(move || state.upgrade().map(|state| state.read().clone())) });
     let inner = Arc::clone(ctx.state().catalog_list());
     ctx.register_catalog_list(Arc::new(Catalogs::new(inner, files)));
 }
@@ -94,9 +93,8 @@ fn local_path(url: &str) -> Result<String> {
 const SUPPORTED: &str = ".parquet, .csv, .tsv, .json, .ndjson, .jsonl, .arrow, .ipc, .feather";
 
 /// Endings that a name is taken for a path by, although they cannot be read.
-const FOREIGN_ENDINGS: [&str; 12] = [
-    "gz", "zst", "bz2", "xz", "zip", "txt", "xls", "xlsx", "avro", "orc", "db", "sqlite",
-];
+const FOREIGN_ENDINGS: [&str; 12] =
+    ["gz", "zst", "bz2", "xz", "zip", "txt", "xls", "xlsx", "avro", "orc", "db", "sqlite"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -152,18 +150,10 @@ impl Kind {
         match self {
             Self::Parquet => Arc::new(ParquetFormat::default().with_options(options.parquet)),
             Self::Csv => Arc::new(CsvFormat::default().with_options(options.csv)),
-            Self::Tsv => Arc::new(
-                CsvFormat::default()
-                    .with_options(options.csv)
-                    .with_delimiter(b'\t'),
-            ),
+            Self::Tsv => Arc::new(CsvFormat::default().with_options(options.csv).with_delimiter(b'\t')),
             Self::Json => {
                 let lines = !starts_with_bracket(sample);
-                Arc::new(
-                    JsonFormat::default()
-                        .with_options(options.json)
-                        .with_newline_delimited(lines),
-                )
+                Arc::new(JsonFormat::default().with_options(options.json).with_newline_delimited(lines))
             }
             Self::Arrow => Arc::new(ArrowFormat),
         }
@@ -179,12 +169,7 @@ fn starts_with_bracket(path: &Path) -> bool {
 async fn open(path: &str, state: &SessionState) -> Result<ListingTable> {
     let found = paths::find(path)?;
     let (kind, files, urls, ending) = match found {
-        Found::File(file) => (
-            Kind::of_file(&file)?,
-            vec![file.clone()],
-            vec![url_of(&file)?],
-            String::new(),
-        ),
+        Found::File(file) => (Kind::of_file(&file)?, vec![file.clone()], vec![url_of(&file)?], String::new()),
         Found::Glob(files) => {
             let kind = one_kind(path, &files)?;
             let urls = files.iter().map(|file| url_of(file)).collect::<Result<_>>()?;
@@ -204,23 +189,17 @@ async fn open(path: &str, state: &SessionState) -> Result<ListingTable> {
         return plan_err!("'{path}' has no columns: is the file empty?");
     }
     let options = ListingOptions::new(format).with_file_extension(ending);
-    let config = ListingTableConfig::new_with_multi_paths(urls)
-        .with_listing_options(options)
-        .with_schema(schema);
+    let config =
+        ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options).with_schema(schema);
     ListingTable::try_new(config.infer_partitions_from_path(state).await?)
 }
 
 /// The URL of what exists at `path`. Never a glob: a name may hold any character.
 fn url_of(path: &Path) -> Result<ListingTableUrl> {
     let shown = path.display();
-    let absolute = path
-        .canonicalize()
-        .map_err(|e| plan_datafusion_err!("cannot read '{shown}': {e}"))?;
-    let url = if absolute.is_dir() {
-        Url::from_directory_path(&absolute)
-    } else {
-        Url::from_file_path(&absolute)
-    };
+    let absolute = path.canonicalize().map_err(|e| plan_datafusion_err!("cannot read '{shown}': {e}"))?;
+    let url =
+        if absolute.is_dir() { Url::from_directory_path(&absolute) } else { Url::from_file_path(&absolute) };
     let url = url.map_err(|()| plan_datafusion_err!("'{shown}' is not a path that a URL can name"))?;
     ListingTableUrl::try_new(url, None)
 }
@@ -250,16 +229,8 @@ fn one_kind(path: &str, files: &[PathBuf]) -> Result<Kind> {
 
 /// The files of a folder that can be read, which must all have one ending.
 fn one_ending(path: &str, files: Vec<PathBuf>) -> Result<(Kind, String, Vec<PathBuf>)> {
-    let exact_ending = |file: &Path| {
-        file.extension()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
-    let files: Vec<PathBuf> = files
-        .into_iter()
-        .filter(|file| Kind::of_file(file).is_ok())
-        .collect();
+    let exact_ending = |file: &Path| file.extension().unwrap_or_default().to_string_lossy().into_owned();
+    let files: Vec<PathBuf> = files.into_iter().filter(|file| Kind::of_file(file).is_ok()).collect();
     let mut endings: Vec<String> = files.iter().map(|file| exact_ending(file)).collect();
     endings.sort();
     endings.dedup();
@@ -294,31 +265,19 @@ async fn schema_of(
     };
     let reason = |failure: &DataFusionError| failure.find_root().message().into_owned();
     if let [file] = files {
-        return plan_err!(
-            "cannot read '{}' as {}: {}",
-            file.display(),
-            kind.name(),
-            reason(&failure)
-        );
+        return plan_err!("cannot read '{}' as {}: {}", file.display(), kind.name(), reason(&failure));
     }
     for (file, meta) in files.iter().zip(metas) {
         if let Err(failure) = format.infer_schema(state, &store, &[meta]).await {
             let file = file.display();
-            return plan_err!(
-                "cannot read '{file}' (of '{path}') as {}: {}",
-                kind.name(),
-                reason(&failure)
-            );
+            return plan_err!("cannot read '{file}' (of '{path}') as {}: {}", kind.name(), reason(&failure));
         }
     }
     plan_err!("the files of '{path}' do not fit together: {}", reason(&failure))
 }
 
 async fn objects(files: &[PathBuf], state: &dyn Session) -> Result<(Arc<dyn ObjectStore>, Vec<ObjectMeta>)> {
-    let urls = files
-        .iter()
-        .map(|file| url_of(file))
-        .collect::<Result<Vec<_>>>()?;
+    let urls = files.iter().map(|file| url_of(file)).collect::<Result<Vec<_>>>()?;
     let Some(first) = urls.first() else {
         return plan_err!("no file to read");
     };

@@ -21,10 +21,7 @@ pub(crate) fn glob(pattern: &str) -> Result<Vec<PathBuf>> {
         .map_err(|error| Error::Query(format!("'{pattern}' is not a valid glob: {}", error.kind())))?
         .compile_matcher();
     let parts: Vec<&str> = pattern.split('/').collect();
-    let literal = parts
-        .iter()
-        .take_while(|part| !part.contains(GLOB_CHARACTERS))
-        .count();
+    let literal = parts.iter().take_while(|part| !part.contains(GLOB_CHARACTERS)).count();
     // a pattern without any glob character names one file
     let literal = literal.min(parts.len() - 1);
     let base = match parts[..literal].join("/") {
@@ -32,17 +29,9 @@ pub(crate) fn glob(pattern: &str) -> Result<Vec<PathBuf>> {
         base => base,
     };
     // `**` goes as deep as there are folders, anything else as deep as it has parts
-    let depth = if pattern.contains("**") {
-        usize::MAX
-    } else {
-        parts.len() - literal
-    };
+    let depth = if pattern.contains("**") { usize::MAX } else { parts.len() - literal };
 
-    let folder = if base.is_empty() {
-        Path::new(".")
-    } else {
-        Path::new(&base)
-    };
+    let folder = if base.is_empty() { Path::new(".") } else { Path::new(&base) };
     if !folder.is_dir() {
         return query_err!("no file matches '{pattern}': there is no folder '{base}'");
     }
@@ -96,10 +85,7 @@ mod tests {
         }
         let found = |pattern: &str| -> Vec<String> {
             let files = glob(&format!("{}/{pattern}", folder.path().display())).unwrap();
-            files
-                .iter()
-                .map(|file| file.strip_prefix(folder.path()).unwrap().display().to_string())
-                .collect()
+            files.iter().map(|file| file.strip_prefix(folder.path()).unwrap().display().to_string()).collect()
         };
         assert_eq!(found("a/*.csv"), ["a/1.csv", "a/2.csv"]);
         assert_eq!(found("*/1.csv"), ["a/1.csv", "b/1.csv"]);
@@ -108,15 +94,8 @@ mod tests {
         assert_eq!(found("*.csv"), ["x.csv"]);
         assert_eq!(found("a/1.csv"), ["a/1.csv"]);
         assert_eq!(found("a/*.png"), Vec::<String>::new());
-        let error = glob(&format!("{}/none/*.csv", folder.path().display()))
-            .unwrap_err()
-            .to_string();
+        let error = glob(&format!("{}/none/*.csv", folder.path().display())).unwrap_err().to_string();
         assert!(error.contains("there is no folder"), "{error}");
-        assert!(
-            glob("a/[.csv")
-                .unwrap_err()
-                .to_string()
-                .contains("is not a valid glob")
-        );
+        assert!(glob("a/[.csv").unwrap_err().to_string().contains("is not a valid glob"));
     }
 }

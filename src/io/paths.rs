@@ -51,11 +51,7 @@ fn matching(pattern: &str) -> Result<Found> {
 fn files_of_folder(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with(['.', '_']) {
             continue;
         }
@@ -80,19 +76,14 @@ fn missing(path: &str, given: &Path) -> Result<Found> {
         None => Path::new("/"),
     };
     if !folder.is_dir() {
-        return plan_err!(
-            "file not found: '{path}' (there is no folder '{}')",
-            folder.display()
-        );
+        return plan_err!("file not found: '{path}' (there is no folder '{}')", folder.display());
     }
     let near = near_matches(&file_name(given), folder);
     if near.is_empty() {
         return plan_err!("file not found: '{path}'");
     }
-    let near: Vec<String> = near
-        .iter()
-        .map(|name| format!("'{}'", given.with_file_name(name).display()))
-        .collect();
+    let near: Vec<String> =
+        near.iter().map(|name| format!("'{}'", given.with_file_name(name).display())).collect();
     plan_err!("file not found: '{path}'; did you mean {}?", near.join(" or "))
 }
 
@@ -113,18 +104,12 @@ fn near_matches(name: &str, folder: &Path) -> Vec<String> {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The ending of a file's name, in lower case and without the dot.
 pub fn ending(path: &Path) -> String {
-    path.extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase()
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
 #[cfg(test)]
@@ -146,16 +131,11 @@ mod tests {
             Found::File(file) => vec![file],
             Found::Folder(_, files) | Found::Glob(files) => files,
         };
-        files
-            .iter()
-            .map(|file| file.strip_prefix(folder.path()).unwrap().display().to_string())
-            .collect()
+        files.iter().map(|file| file.strip_prefix(folder.path()).unwrap().display().to_string()).collect()
     }
 
     fn error(folder: &tempfile::TempDir, path: &str) -> String {
-        let text = find(&format!("{}/{path}", folder.path().display()))
-            .unwrap_err()
-            .to_string();
+        let text = find(&format!("{}/{path}", folder.path().display())).unwrap_err().to_string();
         text.replace(&format!("{}/", folder.path().display()), "")
     }
 
@@ -167,13 +147,7 @@ mod tests {
 
     #[test]
     fn a_folder_gives_its_files_and_those_of_its_partitions() {
-        let folder = folder(&[
-            "t/1.csv",
-            "t/_SUCCESS",
-            "t/.crc",
-            "t/year=2024/2.csv",
-            "t/old/3.csv",
-        ]);
+        let folder = folder(&["t/1.csv", "t/_SUCCESS", "t/.crc", "t/year=2024/2.csv", "t/old/3.csv"]);
         assert_eq!(names(&folder, "t"), ["t/1.csv", "t/year=2024/2.csv"]);
     }
 

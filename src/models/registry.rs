@@ -14,9 +14,7 @@ pub struct Registry {
 impl Default for Registry {
     /// The local provider, `transformers`.
     fn default() -> Self {
-        Self {
-            providers: vec![Arc::new(LocalProvider::new())],
-        }
+        Self { providers: vec![Arc::new(LocalProvider::new())] }
     }
 }
 
@@ -46,20 +44,11 @@ impl Registry {
         if let Some((prefix, model)) = request.model.split_once('/')
             && let Some(named) = self.find(prefix)
         {
-            return Ok((
-                named,
-                ModelRequest {
-                    model: model.to_owned(),
-                    ..request
-                },
-            ));
+            return Ok((named, ModelRequest { model: model.to_owned(), ..request }));
         }
         match self.find(provider) {
             Some(provider) => Ok((provider, request)),
-            None => query_err!(
-                "unknown provider '{provider}': known are {}",
-                self.names().join(", ")
-            ),
+            None => query_err!("unknown provider '{provider}': known are {}", self.names().join(", ")),
         }
     }
 

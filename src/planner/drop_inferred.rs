@@ -94,7 +94,9 @@ fn predicates(plan: &LogicalPlan, found: &mut Vec<Expr>) -> Result<()> {
 /// The input of a node that this rule looks through.
 fn below(plan: &LogicalPlan) -> Option<&LogicalPlan> {
     match plan {
-        LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Projection(_) => Some(plan.inputs()[0]),
+        LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Projection(_) => {
+            Some(plan.inputs()[0])
+        }
         _ => None,
     }
 }

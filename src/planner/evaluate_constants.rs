@@ -38,16 +38,12 @@ impl OptimizerRule for EvaluateConstants {
             | LogicalPlan::Aggregate(_)
             | LogicalPlan::Window(_)
             | LogicalPlan::Sort(_)
-            | LogicalPlan::Join(_) => plan
-                .inputs()
-                .iter()
-                .any(|input| input.max_rows().is_none_or(|rows| rows > 1)),
+            | LogicalPlan::Join(_) => {
+                plan.inputs().iter().any(|input| input.max_rows().is_none_or(|rows| rows > 1))
+            }
             _ => false,
         };
-        let enabled = config
-            .options()
-            .optimizer
-            .enable_physical_uncorrelated_scalar_subquery;
+        let enabled = config.options().optimizer.enable_physical_uncorrelated_scalar_subquery;
         if !enabled || !has_rows || !calls_async(&plan) {
             return Ok(Transformed::no(plan));
         }
@@ -98,10 +94,7 @@ fn is_constant(expr: &Expr) -> bool {
 
 /// `SELECT expr`, as a scalar subquery.
 fn once(expr: Expr) -> Result<Expr> {
-    let row = EmptyRelation {
-        produce_one_row: true,
-        schema: Arc::new(DFSchema::empty()),
-    };
+    let row = EmptyRelation { produce_one_row: true, schema: Arc::new(DFSchema::empty()) };
     let projection = Projection::try_new(vec![expr], Arc::new(LogicalPlan::EmptyRelation(row)))?;
     Ok(Expr::ScalarSubquery(Subquery {
         subquery: Arc::new(LogicalPlan::Projection(projection)),

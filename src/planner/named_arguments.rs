@@ -87,11 +87,7 @@ fn fill_call(call: &mut Function, parameters: &impl Fn(&str) -> Option<Parameter
         return;
     };
     let [name] = call.name.0.as_slice() else { return };
-    let positional = list
-        .args
-        .iter()
-        .take_while(|arg| matches!(arg, FunctionArg::Unnamed(_)))
-        .count();
+    let positional = list.args.iter().take_while(|arg| matches!(arg, FunctionArg::Unnamed(_))).count();
     if positional == list.args.len() {
         return;
     }
@@ -103,14 +99,9 @@ fn fill_call(call: &mut Function, parameters: &impl Fn(&str) -> Option<Parameter
     for (place, arg) in list.args.iter().enumerate() {
         let place = match arg {
             FunctionArg::Unnamed(_) if place < positional => Some(place),
-            FunctionArg::Named { name, .. }
-            | FunctionArg::ExprNamed {
-                name: Expr::Identifier(name),
-                ..
-            } => parameters
-                .names
-                .iter()
-                .position(|parameter| is_called(name, parameter)),
+            FunctionArg::Named { name, .. } | FunctionArg::ExprNamed { name: Expr::Identifier(name), .. } => {
+                parameters.names.iter().position(|parameter| is_called(name, parameter))
+            }
             _ => None,
         };
         match place.and_then(|place| given.get_mut(place)) {
@@ -124,13 +115,7 @@ fn fill_call(call: &mut Function, parameters: &impl Fn(&str) -> Option<Parameter
     let Some(rightmost) = given.iter().rposition(|given| *given) else {
         return;
     };
-    for (name, _) in parameters
-        .names
-        .iter()
-        .zip(&given)
-        .take(rightmost)
-        .filter(|(_, given)| !**given)
-    {
+    for (name, _) in parameters.names.iter().zip(&given).take(rightmost).filter(|(_, given)| !**given) {
         list.args.push(FunctionArg::Named {
             name: Ident::new(name),
             arg: FunctionArgExpr::Expr(Expr::Value(Value::Null.into())),
@@ -141,11 +126,7 @@ fn fill_call(call: &mut Function, parameters: &impl Fn(&str) -> Option<Parameter
 
 /// As DataFusion does: without quotes, case does not matter.
 fn normalised(ident: &Ident) -> String {
-    if ident.quote_style.is_some() {
-        ident.value.clone()
-    } else {
-        ident.value.to_ascii_lowercase()
-    }
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() }
 }
 
 fn is_called(name: &Ident, parameter: &str) -> bool {
@@ -165,10 +146,8 @@ mod tests {
     fn filled(sql: &str) -> String {
         let mut statement = DFParser::parse_sql(sql).unwrap().pop_front().unwrap();
         fill_gaps(&mut statement, &|name| {
-            (name == "f").then(|| Parameters {
-                names: ["a", "b", "c", "d"].map(str::to_owned).into(),
-                required: 1,
-            })
+            (name == "f")
+                .then(|| Parameters { names: ["a", "b", "c", "d"].map(str::to_owned).into(), required: 1 })
         });
         statement.to_string()
     }
@@ -176,41 +155,24 @@ mod tests {
     #[test]
     fn a_gap_is_filled_with_null() {
         assert_eq!(filled("SELECT f(x, c => 3)"), "SELECT f(x, c => 3, b => NULL)");
-        assert_eq!(
-            filled("SELECT F(d => 1, a => x)"),
-            "SELECT F(d => 1, a => x, b => NULL, c => NULL)"
-        );
+        assert_eq!(filled("SELECT F(d => 1, a => x)"), "SELECT F(d => 1, a => x, b => NULL, c => NULL)");
         assert_eq!(filled("SELECT f(x, C => 3)"), "SELECT f(x, C => 3, b => NULL)");
-        assert_eq!(
-            filled(r#"SELECT f(x, "c" => 3)"#),
-            r#"SELECT f(x, "c" => 3, b => NULL)"#
-        );
+        assert_eq!(filled(r#"SELECT f(x, "c" => 3)"#), r#"SELECT f(x, "c" => 3, b => NULL)"#);
     }
 
     #[test]
     fn a_call_without_a_gap_stays_as_it_is() {
-        for call in [
-            "f(x)",
-            "f(x, y)",
-            "f(x, b => 1)",
-            "f(x, c => 1, b => 2)",
-            "g(x, c => 1)",
-            "f()",
-            "f(*)",
-        ] {
+        for call in ["f(x)", "f(x, y)", "f(x, b => 1)", "f(x, c => 1, b => 2)", "g(x, c => 1)", "f()", "f(*)"]
+        {
             assert_eq!(filled(&format!("SELECT {call}")), format!("SELECT {call}"));
         }
     }
 
     #[test]
     fn a_wrong_call_is_left_to_datafusion() {
-        for call in [
-            "f(c => 1)",
-            "f(x, e => 1)",
-            "f(x, c => 1, c => 2)",
-            "f(x, c => 1, 2)",
-            "f(x, a => 1, c => 2)",
-        ] {
+        for call in
+            ["f(c => 1)", "f(x, e => 1)", "f(x, c => 1, c => 2)", "f(x, c => 1, 2)", "f(x, a => 1, c => 2)"]
+        {
             assert_eq!(filled(&format!("SELECT {call}")), format!("SELECT {call}"));
         }
         assert_eq!(filled(r#"SELECT f(x, "C" => 3)"#), r#"SELECT f(x, "C" => 3)"#);
@@ -236,11 +198,7 @@ mod tests {
             "COPY (SELECT f(x, c => 1)) TO 'x.csv'",
         ] {
             let result = filled(sql);
-            assert_eq!(
-                result.matches("b => NULL").count(),
-                sql.matches("c =>").count(),
-                "{result}"
-            );
+            assert_eq!(result.matches("b => NULL").count(), sql.matches("c =>").count(), "{result}");
         }
     }
 
@@ -251,15 +209,10 @@ mod tests {
             let variants = arities.iter().map(|n| TypeSignature::Any(*n)).collect();
             Signature::one_of(variants, Volatility::Stable)
         };
-        let signature = one_of(&[1, 2, 3])
-            .with_parameter_names(names(&["a", "b", "c"]))
-            .unwrap();
+        let signature = one_of(&[1, 2, 3]).with_parameter_names(names(&["a", "b", "c"])).unwrap();
         assert_eq!(
             Parameters::of(&signature),
-            Some(Parameters {
-                names: names(&["a", "b", "c"]),
-                required: 1
-            })
+            Some(Parameters { names: names(&["a", "b", "c"]), required: 1 })
         );
         assert_eq!(Parameters::of(&one_of(&[1])), None);
     }

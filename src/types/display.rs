@@ -96,11 +96,8 @@ impl DisplayIndex for SparklineCell<'_> {
             return Ok(f.write_str(self.null)?);
         };
         let vector = cast(&vector, &DataType::Float64)?;
-        let values: Vec<f64> = vector
-            .as_primitive::<Float64Type>()
-            .iter()
-            .map(|value| value.unwrap_or(f64::NAN))
-            .collect();
+        let values: Vec<f64> =
+            vector.as_primitive::<Float64Type>().iter().map(|value| value.unwrap_or(f64::NAN)).collect();
         Ok(f.write_str(&sparkline(&values))?)
     }
 }
@@ -113,13 +110,9 @@ struct ImageCell<'a> {
 impl DisplayIndex for ImageCell<'_> {
     fn write(&self, idx: usize, f: &mut dyn Write) -> FormatResult {
         match self.images.image(idx) {
-            Ok(Some(image)) => Ok(write!(
-                f,
-                "<Image {} {}x{}>",
-                image.mode(),
-                image.width(),
-                image.height()
-            )?),
+            Ok(Some(image)) => {
+                Ok(write!(f, "<Image {} {}x{}>", image.mode(), image.width(), image.height())?)
+            }
             Ok(None) => Ok(f.write_str(self.null)?),
             Err(error) => Err(ArrowError::InvalidArgumentError(error.to_string()).into()),
         }
@@ -142,11 +135,7 @@ impl DisplayIndex for BinaryCell<'_> {
             DataType::BinaryView => self.array.as_binary_view().value(idx),
             _ => self.array.as_fixed_size_binary().value(idx),
         };
-        let shown = if bytes.len() > LONGEST_PLAIN_BINARY {
-            BINARY_HEAD
-        } else {
-            bytes.len()
-        };
+        let shown = if bytes.len() > LONGEST_PLAIN_BINARY { BINARY_HEAD } else { bytes.len() };
         f.write_str("x'")?;
         for byte in &bytes[..shown] {
             write!(f, "{byte:02x}")?;
@@ -175,23 +164,17 @@ mod tests {
     use super::*;
 
     fn cell(array: &dyn Array, field: &Field, row: usize) -> String {
-        let options = FormatOptions::new()
-            .with_null("NULL")
-            .with_formatter_factory(Some(&Cells));
+        let options = FormatOptions::new().with_null("NULL").with_formatter_factory(Some(&Cells));
         formatter(array, field, &options).unwrap().value(row).to_string()
     }
 
     fn marked(field: Field, entries: &[(&str, &str)]) -> Field {
-        let entries = entries
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         field.with_metadata(entries.collect::<HashMap<_, _>>())
     }
 
     fn vectors(n: i32) -> FixedSizeListArray {
-        let ramp = (0..n)
-            .map(|i| Some(f32::from(i16::try_from(i).unwrap())))
-            .collect::<Vec<_>>();
+        let ramp = (0..n).map(|i| Some(f32::from(i16::try_from(i).unwrap()))).collect::<Vec<_>>();
         FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>([Some(ramp), None], n)
     }
 
@@ -218,10 +201,7 @@ mod tests {
     #[test]
     fn a_variable_size_list_is_an_embedding_where_it_is_marked() {
         let array = ListArray::from_iter_primitive::<Float32Type, _, _>([Some([Some(1.0), Some(0.0)])]);
-        let field = marked(
-            Field::new("e", array.data_type().clone(), true),
-            &[(SPACE_KEY, "s")],
-        );
+        let field = marked(Field::new("e", array.data_type().clone(), true), &[(SPACE_KEY, "s")]);
         assert_eq!(cell(&array, &field, 0), "█▁");
         assert_eq!(type_name(&field), "Embedding[Float32]");
     }
@@ -262,10 +242,7 @@ mod tests {
         let array = FixedSizeListArray::new(item, 24, Arc::new(UInt8Array::from(vec![0; 24])), None);
         let field = marked(
             Field::new("i", array.data_type().clone(), true),
-            &[
-                (EXTENSION_NAME_KEY, TENSOR_EXTENSION),
-                (EXTENSION_METADATA_KEY, r#"{"shape":[2,4,3]}"#),
-            ],
+            &[(EXTENSION_NAME_KEY, TENSOR_EXTENSION), (EXTENSION_METADATA_KEY, r#"{"shape":[2,4,3]}"#)],
         );
         assert_eq!(cell(&array, &field, 0), "<Image RGB 4x2>");
         assert_eq!(type_name(&field), "Image[RGB; 4x2]");
@@ -285,10 +262,7 @@ mod tests {
     fn other_cells_are_left_to_arrow() {
         let array = Float32Array::from(vec![Some(0.1), None]);
         let field = Field::new("x", DataType::Float32, true);
-        assert_eq!(
-            (cell(&array, &field, 0), cell(&array, &field, 1)),
-            ("0.1".to_owned(), "NULL".to_owned())
-        );
+        assert_eq!((cell(&array, &field, 0), cell(&array, &field, 1)), ("0.1".to_owned(), "NULL".to_owned()));
         assert_eq!(type_name(&field), "Float32");
     }
 
@@ -296,30 +270,15 @@ mod tests {
     fn type_names_are_short() {
         let name = |data_type: DataType| type_name(&Field::new("", data_type, true));
         assert_eq!(name(DataType::Utf8View), "String");
-        assert_eq!(
-            name(DataType::Timestamp(TimeUnit::Nanosecond, None)),
-            "Timestamp[ns]"
-        );
+        assert_eq!(name(DataType::Timestamp(TimeUnit::Nanosecond, None)), "Timestamp[ns]");
         assert_eq!(name(DataType::Decimal128(10, 2)), "Decimal[10, 2]");
-        assert_eq!(
-            name(DataType::new_list(DataType::LargeUtf8, true)),
-            "List[String]"
-        );
-        assert_eq!(
-            name(DataType::Dictionary(
-                Box::new(DataType::Int32),
-                Box::new(DataType::Utf8)
-            )),
-            "String"
-        );
+        assert_eq!(name(DataType::new_list(DataType::LargeUtf8, true)), "List[String]");
+        assert_eq!(name(DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))), "String");
         assert_eq!(name(DataType::Boolean), "Boolean");
     }
 
     #[test]
     fn numbers_are_grouped_by_thousands() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567].map(grouped),
-            ["0", "999", "1,000", "1,234,567"]
-        );
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -19,11 +19,7 @@ impl EmbeddingSpace {
     /// text encoder whose space it was made for. `normalized` promises vectors of length 1.
     #[must_use]
     pub fn new(name: impl Into<String>, dimensions: usize, normalized: bool) -> Self {
-        Self {
-            name: name.into(),
-            dimensions,
-            normalized,
-        }
+        Self { name: name.into(), dimensions, normalized }
     }
 
     /// The identity of the encoder, for example `sentence-transformers/all-MiniLM-L6-v2`.

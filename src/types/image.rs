@@ -33,9 +33,9 @@ impl ImageType {
     pub fn of(field: &Field) -> Option<Self> {
         let metadata = field.metadata();
         match (metadata.get(EXTENSION_NAME_KEY)?.as_str(), field.data_type()) {
-            (IMAGE_EXTENSION, DataType::Struct(_)) => Some(Self::Any(
-                metadata.get(MODE_KEY).and_then(|mode| mode.parse().ok()),
-            )),
+            (IMAGE_EXTENSION, DataType::Struct(_)) => {
+                Some(Self::Any(metadata.get(MODE_KEY).and_then(|mode| mode.parse().ok())))
+            }
             (TENSOR_EXTENSION, DataType::FixedSizeList(item, _)) if item.data_type() == &DataType::UInt8 => {
                 let (width, height, mode) = parse_shape(metadata.get(EXTENSION_METADATA_KEY)?)?;
                 Some(Self::Fixed(width, height, mode))
@@ -160,24 +160,14 @@ impl<'a> ImageColumn<'a> {
         };
         match layout {
             Some(layout) => Ok(Self(layout)),
-            None => query_err!(
-                "expected images as {}, found {}",
-                image_type.data_type(),
-                array.data_type()
-            ),
+            None => query_err!("expected images as {}, found {}", image_type.data_type(), array.data_type()),
         }
     }
 
     /// The image of a row, its pixels borrowed; `None` if it is NULL, an error if its parts contradict each other.
     pub fn image(&self, row: usize) -> Result<Option<Image<'a>>> {
         match self.0 {
-            Layout::Any {
-                rows,
-                data,
-                height,
-                width,
-                mode,
-            } => {
+            Layout::Any { rows, data, height, width, mode } => {
                 let parts: [&dyn Array; 5] = [rows, data, height, width, mode];
                 if parts.iter().any(|part| part.is_null(row)) {
                     return Ok(None);
@@ -234,22 +224,13 @@ impl ImageBuilder {
             },
             ImageType::Fixed(width, height, mode) => Values::Fixed(Vec::new(), (width, height, mode)),
         };
-        Self {
-            valid: NullBufferBuilder::new(rows),
-            values,
-        }
+        Self { valid: NullBufferBuilder::new(rows), values }
     }
 
     /// Appends an image or a NULL; an error if a fixed column gets another size or mode.
     pub fn append(&mut self, image: Option<&Image<'_>>) -> Result<()> {
         match &mut self.values {
-            Values::Any {
-                data,
-                height,
-                width,
-                channels,
-                mode,
-            } => {
+            Values::Any { data, height, width, channels, mode } => {
                 data.append_option(image.map(Image::pixels));
                 height.append_option(image.map(Image::height));
                 width.append_option(image.map(Image::width));
@@ -286,13 +267,7 @@ impl ImageBuilder {
     pub fn finish(mut self) -> ArrayRef {
         let nulls = self.valid.finish();
         match self.values {
-            Values::Any {
-                mut data,
-                mut height,
-                mut width,
-                mut channels,
-                mut mode,
-            } => {
+            Values::Any { mut data, mut height, mut width, mut channels, mut mode } => {
                 let columns: Vec<ArrayRef> = vec![
                     Arc::new(data.finish()),
                     Arc::new(height.finish()),
@@ -319,11 +294,9 @@ mod tests {
     #[test]
     fn both_layouts_give_back_what_they_were_given() {
         let image = Image::new(2, 1, Mode::Rgb, vec![1, 2, 3, 4, 5, 6]).unwrap();
-        for image_type in [
-            ImageType::Any(None),
-            ImageType::Any(Some(Mode::Rgb)),
-            ImageType::Fixed(2, 1, Mode::Rgb),
-        ] {
+        for image_type in
+            [ImageType::Any(None), ImageType::Any(Some(Mode::Rgb)), ImageType::Fixed(2, 1, Mode::Rgb)]
+        {
             let mut builder = ImageBuilder::new(image_type, 3);
             for row in [Some(&image), None, Some(&image)] {
                 builder.append(row).unwrap();
@@ -355,9 +328,7 @@ mod tests {
     #[test]
     fn contradictions_are_errors() {
         let mut builder = ImageBuilder::new(ImageType::Any(None), 1);
-        builder
-            .append(Some(&Image::new(1, 1, Mode::L, vec![1]).unwrap()))
-            .unwrap();
+        builder.append(Some(&Image::new(1, 1, Mode::L, vec![1]).unwrap())).unwrap();
         let array = builder.finish();
         let rows = array.as_struct();
         let mut columns = rows.columns().to_vec();

@@ -31,16 +31,10 @@ impl Kind {
             DataType::FixedSizeList(item, n)
                 if item.data_type().is_floating() && (marked || *n > LONGEST_PLAIN_LIST) =>
             {
-                Self::Embedding {
-                    item: item.data_type().clone(),
-                    dimensions: Some(*n),
-                }
+                Self::Embedding { item: item.data_type().clone(), dimensions: Some(*n) }
             }
             DataType::List(item) | DataType::LargeList(item) if marked && item.data_type().is_floating() => {
-                Self::Embedding {
-                    item: item.data_type().clone(),
-                    dimensions: None,
-                }
+                Self::Embedding { item: item.data_type().clone(), dimensions: None }
             }
             DataType::Binary
             | DataType::LargeBinary
@@ -55,14 +49,8 @@ impl Kind {
 #[must_use]
 pub fn type_name(field: &Field) -> String {
     match Kind::of(field) {
-        Kind::Embedding {
-            item,
-            dimensions: Some(n),
-        } => format!("Embedding[{item}; {n}]"),
-        Kind::Embedding {
-            item,
-            dimensions: None,
-        } => format!("Embedding[{item}]"),
+        Kind::Embedding { item, dimensions: Some(n) } => format!("Embedding[{item}; {n}]"),
+        Kind::Embedding { item, dimensions: None } => format!("Embedding[{item}]"),
         Kind::Image(ImageType::Fixed(width, height, mode)) => format!("Image[{mode}; {width}x{height}]"),
         Kind::Image(ImageType::Any(Some(mode))) => format!("Image[{mode}]"),
         Kind::Image(ImageType::Any(None)) => "Image".to_owned(),
@@ -87,10 +75,8 @@ fn plain_type_name(data_type: &DataType) -> String {
                 TimeUnit::Microsecond => "us",
                 TimeUnit::Nanosecond => "ns",
             };
-            zone.as_ref().map_or_else(
-                || format!("Timestamp[{unit}]"),
-                |zone| format!("Timestamp[{unit}, {zone}]"),
-            )
+            zone.as_ref()
+                .map_or_else(|| format!("Timestamp[{unit}]"), |zone| format!("Timestamp[{unit}, {zone}]"))
         }
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)
@@ -102,10 +88,8 @@ fn plain_type_name(data_type: &DataType) -> String {
         | DataType::LargeListView(item) => format!("List[{}]", type_name(item)),
         DataType::FixedSizeList(item, n) => format!("List[{}; {n}]", type_name(item)),
         DataType::Struct(fields) => {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|field| format!("{}: {}", field.name(), type_name(field)))
-                .collect();
+            let fields: Vec<String> =
+                fields.iter().map(|field| format!("{}: {}", field.name(), type_name(field))).collect();
             format!("Struct[{}]", fields.join(", "))
         }
         DataType::Map(entries, _) => match entries.data_type() {

@@ -21,11 +21,7 @@ pub fn sparkline(values: &[f64]) -> String {
         .map(|mean| match mean {
             None => '·',
             Some(_) if range <= 0.0 => BARS[3],
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "from 0 to 7"
-            )]
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 7")]
             Some(mean) => BARS[((mean / 2.0 - lowest / 2.0) / range * 7.0).round() as usize],
         })
         .collect()

@@ -29,13 +29,7 @@ pub fn cosine_distance<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> Option<f64> {
     // one root of the product, and not a product of roots: it is exact for a vector and itself
     let cosine = sums.product / (sums.square_a * sums.square_b).sqrt();
     // rounding can leave [-1, 1] by one unit: a distance is never negative. NaN stays NaN.
-    Some(
-        1.0 - if cosine.is_nan() {
-            cosine
-        } else {
-            cosine.clamp(-1.0, 1.0)
-        },
-    )
+    Some(1.0 - if cosine.is_nan() { cosine } else { cosine.clamp(-1.0, 1.0) })
 }
 
 struct Sums {
@@ -50,9 +44,7 @@ impl Sums {
     fn are_normal(&self) -> bool {
         const SMALLEST: f64 = 1e-140;
         const LARGEST: f64 = 1e140;
-        [self.square_a, self.square_b]
-            .into_iter()
-            .all(|square| (SMALLEST..LARGEST).contains(&square))
+        [self.square_a, self.square_b].into_iter().all(|square| (SMALLEST..LARGEST).contains(&square))
     }
 }
 
@@ -77,25 +69,14 @@ fn sums<T: Copy + Into<f64>>(a: &[T], b: &[T], scale: Option<(f64, f64)>) -> Sum
     for (lane, (&a, &b)) in rest_a.iter().zip(rest_b).enumerate() {
         add(lane, a, b);
     }
-    Sums {
-        product: product.iter().sum(),
-        square_a: square_a.iter().sum(),
-        square_b: square_b.iter().sum(),
-    }
+    Sums { product: product.iter().sum(), square_a: square_a.iter().sum(), square_b: square_b.iter().sum() }
 }
 
 /// The largest magnitude; NaN if an item is NaN; 0 for no item.
 fn largest<T: Copy + Into<f64>>(vector: &[T]) -> f64 {
-    vector
-        .iter()
-        .map(|&item| item.into().abs())
-        .fold(0.0, |largest: f64, item| {
-            if item.is_nan() || largest.is_nan() {
-                f64::NAN
-            } else {
-                largest.max(item)
-            }
-        })
+    vector.iter().map(|&item| item.into().abs()).fold(0.0, |largest: f64, item| {
+        if item.is_nan() || largest.is_nan() { f64::NAN } else { largest.max(item) }
+    })
 }
 
 #[cfg(test)]
@@ -104,30 +85,21 @@ mod tests {
 
     /// The definition, term by term.
     fn reference(a: &[f32], b: &[f32]) -> f64 {
-        let dot = |a: &[f32], b: &[f32]| {
-            a.iter()
-                .zip(b)
-                .map(|(&a, &b)| f64::from(a) * f64::from(b))
-                .sum::<f64>()
-        };
+        let dot =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
         1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
     }
 
     #[test]
     fn agrees_with_the_definition_at_every_length() {
         for length in [1_u16, 2, 7, 8, 9, 15, 16, 17, 384, 1536] {
-            let vector = |seed: f32| {
-                (0..length)
-                    .map(|i| (f32::from(i) * seed).sin())
-                    .collect::<Vec<f32>>()
-            };
+            let vector = |seed: f32| (0..length).map(|i| (f32::from(i) * seed).sin()).collect::<Vec<f32>>();
             let (a, b) = (vector(0.7), vector(1.3));
             // sin(0) is 0: a vector of one item is all zeros, its angle is undefined
             match cosine_distance(&a, &b) {
-                Some(distance) => assert!(
-                    (distance - reference(&a, &b)).abs() < 1e-12,
-                    "{length}: {distance}"
-                ),
+                Some(distance) => {
+                    assert!((distance - reference(&a, &b)).abs() < 1e-12, "{length}: {distance}")
+                }
                 None => assert_eq!(length, 1),
             }
         }
@@ -151,11 +123,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_not_a_number() {
         assert!(cosine_distance(&[f64::NAN, 1.0], &[1.0, 1.0]).unwrap().is_nan());
-        assert!(
-            cosine_distance(&[f32::INFINITY, 1.0], &[1.0, 1.0])
-                .unwrap()
-                .is_nan()
-        );
+        assert!(cosine_distance(&[f32::INFINITY, 1.0], &[1.0, 1.0]).unwrap().is_nan());
     }
 
     #[test]

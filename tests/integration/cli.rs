@@ -16,11 +16,7 @@ struct Run {
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_semsql"));
-    command
-        .args(arguments)
-        .current_dir(folder)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(arguments).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -67,10 +63,7 @@ fn a_table_shows_names_types_and_nulls() {
 ╰───────┴────────╯
 (2 rows)
 ";
-    assert_eq!(
-        output(&["-c", "SELECT * FROM (VALUES (1, 'x'), (2, NULL)) t(a, b)"]),
-        expected
-    );
+    assert_eq!(output(&["-c", "SELECT * FROM (VALUES (1, 'x'), (2, NULL)) t(a, b)"]), expected);
 }
 
 #[test]
@@ -97,25 +90,16 @@ fn commands_and_files_run_in_the_order_given() {
         "SELECT 3 AS n; SELECT 4 AS n",
     ];
     let run = semsql_in(folder.path(), &line, "SELECT 5 AS n");
-    assert_eq!(
-        (run.out.as_str(), run.err.as_str()),
-        ("n\n1\nn\n2\nn\n3\nn\n4\n", "")
-    );
+    assert_eq!((run.out.as_str(), run.err.as_str()), ("n\n1\nn\n2\nn\n3\nn\n4\n", ""));
 }
 
 #[test]
 fn standard_input_is_a_script() {
-    let run = semsql_in(
-        Path::new("."),
-        &["--format", "csv"],
-        "CREATE TABLE t AS SELECT 7 AS n;\nSELECT * FROM t",
-    );
+    let run =
+        semsql_in(Path::new("."), &["--format", "csv"], "CREATE TABLE t AS SELECT 7 AS n;\nSELECT * FROM t");
     assert_eq!((run.out.as_str(), run.status), ("n\n7\n", Some(0)));
-    let run = semsql_in(
-        Path::new("."),
-        &["--format", "csv", "-c", "SELECT 1 AS n", "-f", "-"],
-        "SELECT 2 AS n",
-    );
+    let run =
+        semsql_in(Path::new("."), &["--format", "csv", "-c", "SELECT 1 AS n", "-f", "-"], "SELECT 2 AS n");
     assert_eq!(run.out, "n\n1\nn\n2\n");
 }
 
@@ -124,11 +108,7 @@ fn the_first_failure_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let script = "SELECT 1 AS n;\n\nSELECT 1\n     + nope FROM (SELECT 1 AS x) AS t;\nSELECT 3 AS n;\n";
     fs::write(folder.path().join("bad.sql"), script).unwrap();
-    let run = semsql_in(
-        folder.path(),
-        &["--format", "csv", "-f", "bad.sql", "-c", "SELECT 4 AS n"],
-        "",
-    );
+    let run = semsql_in(folder.path(), &["--format", "csv", "-f", "bad.sql", "-c", "SELECT 4 AS n"], "");
     assert_eq!((run.out.as_str(), run.status), ("n\n1\n", Some(1)));
     assert_eq!(
         run.err,
@@ -144,20 +124,14 @@ fn a_syntax_error_has_its_place_in_the_script() {
     let run = semsql_in(Path::new("."), &[], "SELECT 1;\nSELECT 'a;\n");
     assert_eq!(
         (run.out.as_str(), run.err.as_str()),
-        (
-            "",
-            "semsql: stdin:2:8: Unterminated string literal\n  SELECT 'a;\n         ^\n"
-        )
+        ("", "semsql: stdin:2:8: Unterminated string literal\n  SELECT 'a;\n         ^\n")
     );
 }
 
 #[test]
 fn a_script_that_is_not_there_is_an_error() {
     let run = semsql(&["-f", "no/such.sql"]);
-    assert_eq!(
-        (run.err.as_str(), run.status),
-        ("semsql: file not found: no/such.sql\n", Some(1))
-    );
+    assert_eq!((run.err.as_str(), run.status), ("semsql: file not found: no/such.sql\n", Some(1)));
 }
 
 #[test]
@@ -172,27 +146,16 @@ fn json_is_valid_and_complete() {
         "n": 1, "t": "x\"y", "z": null, "nan": null, "inf": null, "b": "00ff", "l": [0.1, null], "e": embedding
     });
     assert_eq!(rows, json!([expected]));
-    assert_eq!(
-        output(&["--format", "json", "-c", "SELECT 1 AS n WHERE false"]),
-        "[]\n"
-    );
+    assert_eq!(output(&["--format", "json", "-c", "SELECT 1 AS n WHERE false"]), "[]\n");
 
-    let lines = output(&[
-        "--format",
-        "ndjson",
-        "-c",
-        "SELECT * FROM (VALUES (1), (NULL)) t(n)",
-    ]);
+    let lines = output(&["--format", "ndjson", "-c", "SELECT * FROM (VALUES (1), (NULL)) t(n)"]);
     assert_eq!(lines, "{\"n\":1}\n{\"n\":null}\n");
 }
 
 #[test]
 fn columns_of_one_name_stay_apart_in_json() {
     let sql = "SELECT a.n, b.n FROM (SELECT 1 AS n) a, (SELECT 2 AS n) b";
-    assert_eq!(
-        output(&["--format", "ndjson", "-c", sql]),
-        "{\"n\":1,\"n_2\":2}\n"
-    );
+    assert_eq!(output(&["--format", "ndjson", "-c", sql]), "{\"n\":1,\"n_2\":2}\n");
 }
 
 #[test]
@@ -203,19 +166,12 @@ fn csv_reads_back_as_the_same_floats() {
                arrow_cast(0.1, 'Float32') AS f, NULL AS z, 'a,b\nc' AS t";
     let run = semsql_in(folder.path(), &["--format", "csv", "-c", sql], "");
     fs::write(folder.path().join("x.csv"), &run.out).unwrap();
-    let read = semsql_in(
-        folder.path(),
-        &["--format", "json", "-c", "SELECT * FROM 'x.csv'"],
-        "",
-    );
+    let read = semsql_in(folder.path(), &["--format", "json", "-c", "SELECT * FROM 'x.csv'"], "");
     let rows: Value = serde_json::from_str(&read.out).unwrap();
     let embedding: Vec<f32> = serde_json::from_str(rows[0]["e"].as_str().unwrap()).unwrap();
     let expected = [0.1_f32, 0.333_333_34, 1e-38, 16_777_217.0, f32::MAX, -0.0];
     assert_eq!(embedding.map_bits(), expected.to_vec().map_bits());
-    assert_eq!(
-        (&rows[0]["f"], &rows[0]["z"], &rows[0]["t"]),
-        (&json!(0.1), &Value::Null, &json!("a,b\nc"))
-    );
+    assert_eq!((&rows[0]["f"], &rows[0]["z"], &rows[0]["t"]), (&json!(0.1), &Value::Null, &json!("a,b\nc")));
 }
 
 /// Bits tell -0.0 from 0.0.
@@ -231,14 +187,8 @@ impl MapBits for Vec<f32> {
 
 #[test]
 fn csv_and_tsv_have_a_header_above_nothing() {
-    assert_eq!(
-        output(&["--format", "csv", "-c", "SELECT 1 AS a, [1] AS b WHERE false"]),
-        "a,b\n"
-    );
-    assert_eq!(
-        output(&["--format", "tsv", "-c", "SELECT 1 AS a, 'x' AS b"]),
-        "a\tb\n1\tx\n"
-    );
+    assert_eq!(output(&["--format", "csv", "-c", "SELECT 1 AS a, [1] AS b WHERE false"]), "a,b\n");
+    assert_eq!(output(&["--format", "tsv", "-c", "SELECT 1 AS a, 'x' AS b"]), "a\tb\n1\tx\n");
 }
 
 #[test]
@@ -248,23 +198,10 @@ fn maxrows_cuts_a_table_and_counts_the_rest() {
     assert!(table.ends_with("(showing 40 of 12,345 rows)\n"), "{table}");
     assert!(output(&["--maxrows", "2", "-c", "SELECT 1 UNION ALL SELECT 2"]).ends_with("(2 rows)\n"));
     assert_eq!(
-        output(&[
-            "--maxrows",
-            "0",
-            "-q",
-            "-c",
-            "SELECT * FROM generate_series(1, 100)"
-        ])
-        .lines()
-        .count(),
+        output(&["--maxrows", "0", "-q", "-c", "SELECT * FROM generate_series(1, 100)"]).lines().count(),
         105
     );
-    let csv = [
-        "--format",
-        "csv",
-        "-c",
-        "SELECT value AS n FROM generate_series(1, 10000)",
-    ];
+    let csv = ["--format", "csv", "-c", "SELECT value AS n FROM generate_series(1, 10000)"];
     assert_eq!(output(&csv).lines().count(), 10_001);
     assert_eq!(output(&[&["--maxrows", "2"], &csv[..]].concat()), "n\n1\n2\n");
 }
@@ -272,27 +209,16 @@ fn maxrows_cuts_a_table_and_counts_the_rest() {
 #[test]
 fn quiet_prints_results_only() {
     assert!(
-        output(&[
-            "-q",
-            "-c",
-            "CREATE TABLE t AS SELECT 1 AS a; SET datafusion.execution.batch_size = 10"
-        ])
-        .is_empty()
+        output(&["-q", "-c", "CREATE TABLE t AS SELECT 1 AS a; SET datafusion.execution.batch_size = 10"])
+            .is_empty()
     );
     assert!(output(&["-q", "-c", "SELECT 1 AS a"]).ends_with("╯\n"));
 }
 
 #[test]
 fn a_plan_prints_as_lines() {
-    let plan = output(&[
-        "-q",
-        "-c",
-        "EXPLAIN SELECT * FROM (VALUES (1), (2)) t(a) WHERE a > 1",
-    ]);
-    assert!(
-        plan.starts_with("logical_plan:\n  SubqueryAlias: t\n    Projection: "),
-        "{plan}"
-    );
+    let plan = output(&["-q", "-c", "EXPLAIN SELECT * FROM (VALUES (1), (2)) t(a) WHERE a > 1"]);
+    assert!(plan.starts_with("logical_plan:\n  SubqueryAlias: t\n    Projection: "), "{plan}");
     assert!(plan.contains("physical_plan:\n  "), "{plan}");
 }
 
@@ -300,30 +226,20 @@ fn a_plan_prints_as_lines() {
 fn a_reader_that_goes_away_ends_the_run_quietly() {
     for format in ["csv", "json", "ndjson"] {
         let sql = "SELECT * FROM generate_series(1, 100000000000)";
-        let mut child = command(Path::new("."), &["--format", format, "-c", sql])
-            .spawn()
-            .unwrap();
+        let mut child = command(Path::new("."), &["--format", format, "-c", sql]).spawn().unwrap();
         let mut first = [0; 1];
         std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut first).unwrap();
         let output = child.wait_with_output().unwrap();
-        assert_eq!(
-            (output.status.code(), output.stderr.as_slice()),
-            (Some(0), &b""[..]),
-            "{format}"
-        );
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{format}");
     }
 }
 
 #[test]
 fn rows_arrive_while_the_query_runs() {
     let sql = "SELECT * FROM generate_series(1, 100000000000)";
-    let mut child = command(Path::new("."), &["--format", "ndjson", "-c", sql])
-        .spawn()
-        .unwrap();
+    let mut child = command(Path::new("."), &["--format", "ndjson", "-c", sql]).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "{\"value\":1}\n");
     child.wait().unwrap();
 }
@@ -333,30 +249,17 @@ fn rows_arrive_while_the_query_runs() {
 fn an_interrupt_ends_a_script_with_130() {
     let mut child = command(
         Path::new("."),
-        &[
-            "-c",
-            "SELECT 1 AS n",
-            "-c",
-            "SELECT count(*) FROM generate_series(1, 100000000000)",
-        ],
+        &["-c", "SELECT 1 AS n", "-c", "SELECT count(*) FROM generate_series(1, 100000000000)"],
     )
     .spawn()
     .unwrap();
     // the first result says that the program is under way
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(200));
-    Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(
-        (output.status.code(), output.stderr.as_slice()),
-        (Some(130), &b""[..])
-    );
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(130), &b""[..]));
 }
 
 #[test]
@@ -407,16 +310,11 @@ fn folder_of_files() -> tempfile::TempDir {
 #[test]
 fn a_quoted_path_is_a_table() {
     let folder = folder_of_files();
-    for file in [
-        "csv", "TSV", "ndjson", "jsonl", "json", "parquet", "arrow", "feather", "ipc",
-    ] {
+    for file in ["csv", "TSV", "ndjson", "jsonl", "json", "parquet", "arrow", "feather", "ipc"] {
         let sql = format!("SELECT id, text FROM 't.{file}' ORDER BY id");
         let run = semsql_in(folder.path(), &["--format", "ndjson", "-c", &sql], "");
         assert_eq!(run.err, "", "{file}");
-        assert_eq!(
-            run.out, "{\"id\":1,\"text\":\"a\"}\n{\"id\":2,\"text\":null}\n",
-            "{file}"
-        );
+        assert_eq!(run.out, "{\"id\":1,\"text\":\"a\"}\n{\"id\":2,\"text\":null}\n", "{file}");
     }
     let absolute = format!("SELECT count(*) AS n FROM '{}/t.csv'", folder.path().display());
     assert_eq!(output(&["--format", "csv", "-c", &absolute]), "n\n2\n");
@@ -430,11 +328,7 @@ fn a_glob_and_a_folder_are_tables_too() {
         let run = semsql_in(folder.path(), &["--format", "csv", "-c", &sql], "");
         assert_eq!((run.out.as_str(), run.err.as_str()), ("id\n1\n2\n", ""), "{path}");
     }
-    let one = semsql_in(
-        folder.path(),
-        &["--format", "csv", "-c", "SELECT id FROM 'many/1 [a].csv'"],
-        "",
-    );
+    let one = semsql_in(folder.path(), &["--format", "csv", "-c", "SELECT id FROM 'many/1 [a].csv'"], "");
     assert_eq!((one.out.as_str(), one.err.as_str()), ("id\n1\n", ""));
 }
 
@@ -445,15 +339,8 @@ fn partition_folders_are_columns() {
         fs::create_dir_all(folder.path().join(format!("t/year={year}"))).unwrap();
         fs::write(folder.path().join(format!("t/year={year}/a.csv")), "id\n1\n").unwrap();
     }
-    let run = semsql_in(
-        folder.path(),
-        &["--format", "csv", "-c", "SELECT * FROM 't/' ORDER BY year"],
-        "",
-    );
-    assert_eq!(
-        (run.out.as_str(), run.err.as_str()),
-        ("id,year\n1,2023\n1,2024\n", "")
-    );
+    let run = semsql_in(folder.path(), &["--format", "csv", "-c", "SELECT * FROM 't/' ORDER BY year"], "");
+    assert_eq!((run.out.as_str(), run.err.as_str()), ("id,year\n1,2023\n1,2024\n", ""));
 }
 
 #[test]
@@ -464,10 +351,7 @@ fn a_new_file_of_a_folder_is_seen_at_once() {
     let script =
         "SELECT count(*) AS n FROM 't/'; COPY (SELECT 2 AS id) TO 't/2.csv'; SELECT count(*) AS n FROM 't/'";
     let run = semsql_in(folder.path(), &["--format", "csv", "-c", script], "");
-    assert_eq!(
-        (run.out.as_str(), run.err.as_str()),
-        ("n\n1\ncount\n1\nn\n2\n", "")
-    );
+    assert_eq!((run.out.as_str(), run.err.as_str()), ("n\n1\ncount\n1\nn\n2\n", ""));
 }
 
 #[test]
@@ -478,19 +362,10 @@ fn a_path_that_cannot_be_read_says_why() {
         let text = error(folder, &format!("SELECT * FROM '{path}'"));
         text.strip_prefix("semsql: -c:1:15: ").unwrap_or(&text).to_owned()
     };
-    assert_eq!(
-        of("u.parquet"),
-        "file not found: 'u.parquet'; did you mean 't.parquet' or 'bad.parquet'?"
-    );
-    assert_eq!(
-        of("no/t.csv"),
-        "file not found: 'no/t.csv' (there is no folder 'no')"
-    );
+    assert_eq!(of("u.parquet"), "file not found: 'u.parquet'; did you mean 't.parquet' or 'bad.parquet'?");
+    assert_eq!(of("no/t.csv"), "file not found: 'no/t.csv' (there is no folder 'no')");
     assert_eq!(of("many/*.json"), "no file matches 'many/*.json'");
-    assert_eq!(
-        of("no/*.json"),
-        "no file matches 'no/*.json': there is no folder 'no'"
-    );
+    assert_eq!(of("no/*.json"), "no file matches 'no/*.json': there is no folder 'no'");
     assert_eq!(
         of("t.xlsx"),
         "cannot read 't.xlsx': .xlsx is not supported; \
@@ -542,9 +417,5 @@ fn help_and_version_are_there() {
 fn a_wrong_option_is_a_usage_error() {
     let run = semsql(&["--format", "xml"]);
     assert_eq!(run.status, Some(2));
-    assert!(
-        run.err.contains("possible values: table, csv, tsv, json, ndjson"),
-        "{}",
-        run.err
-    );
+    assert!(run.err.contains("possible values: table, csv, tsv, json, ndjson"), "{}", run.err);
 }

@@ -5,7 +5,11 @@ use std::process::{Command, Stdio};
 /// Runs a script in the root of the project and returns what it prints.
 fn run(script: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_semsql"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), script.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -57,6 +61,11 @@ fn the_sql_files_print_what_they_show() {
         let shown = script.lines().filter_map(|line| line.strip_prefix("-- "));
         let shown: Vec<&str> = shown.filter(|line| line.starts_with(['╭', '│', '╞', '╰', '('])).collect();
         let printed = run(&script);
-        assert_eq!(without_heights(&printed), without_heights(&shown.join("\n")), "{}:\n{printed}", file.display());
+        assert_eq!(
+            without_heights(&printed),
+            without_heights(&shown.join("\n")),
+            "{}:\n{printed}",
+            file.display()
+        );
     }
 }

@@ -23,11 +23,7 @@ async fn serve(answers: HashMap<&'static str, &'static str>) -> (String, Arc<Mut
             let answer = answers.get(path.as_str()).copied();
             log.lock().unwrap().push(path);
             stream
-                .write_all(
-                    answer
-                        .unwrap_or("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
-                        .as_bytes(),
-                )
+                .write_all(answer.unwrap_or("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").as_bytes())
                 .await
                 .unwrap();
         }
@@ -39,26 +35,16 @@ async fn serve(answers: HashMap<&'static str, &'static str>) -> (String, Arc<Mut
 
 async fn query(sql: &str) -> Result<String, String> {
     let (ctx, _) = mock::session().await.unwrap();
-    let frame = datafusion_semantic::session::sql(&ctx, sql)
-        .await
-        .map_err(|error| error.to_string())?;
+    let frame = datafusion_semantic::session::sql(&ctx, sql).await.map_err(|error| error.to_string())?;
     let batches = frame.collect().await.map_err(|error| error.to_string())?;
-    Ok(datafusion::arrow::util::pretty::pretty_format_batches(&batches)
-        .unwrap()
-        .to_string())
+    Ok(datafusion::arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string())
 }
 
 #[tokio::test]
 async fn bodies_redirects_and_each_location_once() {
     let (address, asked) = serve(HashMap::from([
-        (
-            "/a",
-            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello",
-        ),
-        (
-            "/moved",
-            "HTTP/1.1 302 Found\r\nlocation: /a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-        ),
+        ("/a", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello"),
+        ("/moved", "HTTP/1.1 302 Found\r\nlocation: /a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
     ]))
     .await;
     let sql = format!(
@@ -80,29 +66,16 @@ async fn failures_name_the_location_without_its_secrets() {
         "HTTP/1.1 200 OK\r\ncontent-length: 500\r\nconnection: close\r\n\r\nhello",
     )]))
     .await;
-    for (path, reason) in [
-        ("/none?key=SECRET", "the server answered 404"),
-        ("/cut", "end of file"),
-    ] {
-        let error = query(&format!("SELECT download('{address}{path}')"))
-            .await
-            .unwrap_err();
+    for (path, reason) in [("/none?key=SECRET", "the server answered 404"), ("/cut", "end of file")] {
+        let error = query(&format!("SELECT download('{address}{path}')")).await.unwrap_err();
         let shown = path.split('?').next().unwrap();
-        assert!(
-            error.contains(&format!("download: cannot read '{address}{shown}': ")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("download: cannot read '{address}{shown}': ")), "{error}");
         assert!(error.contains(reason), "{error}");
         assert!(!error.contains("SECRET"), "{error}");
     }
-    let error = query("SELECT download('http://127.0.0.1:1/x')")
-        .await
-        .unwrap_err();
+    let error = query("SELECT download('http://127.0.0.1:1/x')").await.unwrap_err();
     assert!(error.contains("refused"), "{error}");
-    let null = query(&format!(
-        "SELECT download('{address}/none', on_error => 'null') IS NULL AS n"
-    ))
-    .await
-    .unwrap();
+    let null =
+        query(&format!("SELECT download('{address}/none', on_error => 'null') IS NULL AS n")).await.unwrap();
     assert!(null.contains("true"), "{null}");
 }

@@ -17,30 +17,15 @@ fn session() -> SessionContext {
 }
 
 async fn floats(ctx: &SessionContext, sql: &str) -> Vec<f64> {
-    let batches = datafusion_semantic::session::sql(ctx, sql)
-        .await
-        .unwrap()
-        .collect()
-        .await
-        .unwrap();
-    batches
-        .iter()
-        .flat_map(|batch| batch.column(0).as_primitive::<Float64Type>().values().to_vec())
-        .collect()
+    let batches = datafusion_semantic::session::sql(ctx, sql).await.unwrap().collect().await.unwrap();
+    batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Float64Type>().values().to_vec()).collect()
 }
 
 async fn vectors(ctx: &SessionContext, sql: &str) -> Vec<Vec<f32>> {
-    let batches = datafusion_semantic::session::sql(ctx, sql)
-        .await
-        .unwrap()
-        .collect()
-        .await
-        .unwrap();
-    let rows = batches
-        .iter()
-        .flat_map(|batch| batch.column(0).as_fixed_size_list().iter().collect::<Vec<_>>());
-    rows.map(|row| row.unwrap().as_primitive::<Float32Type>().values().to_vec())
-        .collect()
+    let batches = datafusion_semantic::session::sql(ctx, sql).await.unwrap().collect().await.unwrap();
+    let rows =
+        batches.iter().flat_map(|batch| batch.column(0).as_fixed_size_list().iter().collect::<Vec<_>>());
+    rows.map(|row| row.unwrap().as_primitive::<Float32Type>().values().to_vec()).collect()
 }
 
 #[tokio::test]
@@ -49,9 +34,7 @@ async fn minilm_gives_its_published_vectors() {
     let vector = &vectors(&ctx, "SELECT embed_text('A man is eating food.')").await[0];
     assert_eq!(vector.len(), 384);
     for (found, expected) in
-        vector
-            .iter()
-            .zip([0.033_241_6, 0.004_406_1, -0.006_277_0, 0.048_378_8, -0.138_702_2])
+        vector.iter().zip([0.033_241_6, 0.004_406_1, -0.006_277_0, 0.048_378_8, -0.138_702_2])
     {
         assert!((found - expected).abs() < 1e-4, "{:?}", &vector[..5]);
     }
@@ -68,27 +51,19 @@ const TEXTS: &str = "CREATE TABLE texts AS SELECT i, repeat('word ', 1 + i * 7 %
 async fn vectors_do_not_depend_on_batch_or_order() {
     let ctx = session();
     ctx.sql(TEXTS).await.unwrap().collect().await.unwrap();
-    let together = vectors(
-        &ctx,
-        "SELECT e FROM (SELECT i, embed_text(text) AS e FROM texts) ORDER BY i",
-    )
-    .await;
+    let together =
+        vectors(&ctx, "SELECT e FROM (SELECT i, embed_text(text) AS e FROM texts) ORDER BY i").await;
     let shuffled =
         vectors(&ctx, "SELECT e FROM (SELECT i, embed_text(text) AS e FROM (SELECT * FROM texts ORDER BY i * 7919 % 1009)) ORDER BY i")
             .await;
     let mut largest = 0_f32;
     for (a, b) in together.iter().zip(&shuffled) {
-        largest = a
-            .iter()
-            .zip(b)
-            .fold(largest, |largest, (a, b)| largest.max((a - b).abs()));
+        largest = a.iter().zip(b).fold(largest, |largest, (a, b)| largest.max((a - b).abs()));
     }
     for i in [1, 2, 17, 500, 1000] {
         let alone = &vectors(&ctx, &format!("SELECT embed_text(text) FROM texts WHERE i = {i}")).await[0];
-        largest = alone
-            .iter()
-            .zip(&together[i - 1])
-            .fold(largest, |largest, (a, b)| largest.max((a - b).abs()));
+        largest =
+            alone.iter().zip(&together[i - 1]).fold(largest, |largest, (a, b)| largest.max((a - b).abs()));
     }
     assert!(largest < 1e-5, "{largest}");
 }
@@ -135,42 +110,25 @@ async fn spaces_are_not_mixed() {
     let ctx = session();
     let sql = "SELECT cosine_distance(embed_image(x'00', 'efficientnet-lite0'), embed_text('x'))";
     let error = ctx.sql(sql).await.unwrap_err().to_string();
-    assert!(
-        error.contains("vectors of different dimensions, 1280 and 384"),
-        "{error}"
-    );
+    assert!(error.contains("vectors of different dimensions, 1280 and 384"), "{error}");
 }
 
 #[tokio::test]
 async fn a_model_of_the_other_kind_names_the_right_function() {
     let ctx = session();
-    let error = ctx
-        .sql("SELECT embed_text('x', 'efficientnet-lite0')")
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = ctx.sql("SELECT embed_text('x', 'efficientnet-lite0')").await.unwrap_err().to_string();
     assert!(
         error.contains("embed_text: model 'efficientnet-lite0' embeds images, not text: use embed_image"),
         "{error}"
     );
-    let error = ctx
-        .sql("SELECT embed_image(x'00', 'all-MiniLM-L6-v2')")
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("embeds text, not images: use embed_text"),
-        "{error}"
-    );
+    let error = ctx.sql("SELECT embed_image(x'00', 'all-MiniLM-L6-v2')").await.unwrap_err().to_string();
+    assert!(error.contains("embeds text, not images: use embed_text"), "{error}");
 }
 
 /// Runs the command in a home of its own.
 fn semsql(home: &std::path::Path, environment: &[(&str, &str)], sql: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_semsql"));
-    command
-        .args(["-c", sql])
-        .env("SEMSQL_HOME", home)
-        .env_remove("ORT_DYLIB_PATH");
+    command.args(["-c", sql]).env("SEMSQL_HOME", home).env_remove("ORT_DYLIB_PATH");
     let output = command.envs(environment.iter().copied()).output().unwrap();
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -190,11 +148,8 @@ fn a_missing_runtime_names_the_paths_tried_and_the_command() {
     let home = tempfile::tempdir().unwrap();
     let models = home_of_the_tests().join("models");
     std::os::unix::fs::symlink(models, home.path().join("models")).unwrap();
-    let error = semsql(
-        home.path(),
-        &[("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")],
-        "SELECT embed_text('x')",
-    );
+    let error =
+        semsql(home.path(), &[("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")], "SELECT embed_text('x')");
     assert!(
         error.contains("looked for /nowhere/libonnxruntime.so") && error.contains("make setup"),
         "{error}"
@@ -210,44 +165,25 @@ fn a_broken_graph_and_a_missing_file_name_the_file() {
     for file in ["config.json", "tokenizer.json"] {
         std::fs::copy(minilm.join(file), folder.join(file)).unwrap();
     }
-    std::os::unix::fs::symlink(
-        home_of_the_tests().join("onnxruntime"),
-        home.path().join("onnxruntime"),
-    )
-    .unwrap();
+    std::os::unix::fs::symlink(home_of_the_tests().join("onnxruntime"), home.path().join("onnxruntime"))
+        .unwrap();
     let graph = folder.join("onnx/model.onnx");
     let error = semsql(home.path(), &[], "SELECT embed_text('x', 'broken')");
-    assert!(
-        error.contains(&format!("model 'broken' has no file {}", graph.display())),
-        "{error}"
-    );
+    assert!(error.contains(&format!("model 'broken' has no file {}", graph.display())), "{error}");
     std::fs::write(&graph, "not a graph").unwrap();
     let error = semsql(home.path(), &[], "SELECT embed_text('x', 'broken')");
-    assert!(
-        error.contains(&format!("cannot load the model {}", graph.display())),
-        "{error}"
-    );
+    assert!(error.contains(&format!("cannot load the model {}", graph.display())), "{error}");
     std::fs::write(folder.join("tokenizer.json"), "{}").unwrap();
     let error = semsql(home.path(), &[], "SELECT embed_text('x', 'broken')");
-    assert!(
-        error.contains("cannot use tokenizer.json of model 'broken'"),
-        "{error}"
-    );
+    assert!(error.contains("cannot use tokenizer.json of model 'broken'"), "{error}");
     std::fs::write(folder.join("config.json"), "{").unwrap();
     let error = semsql(home.path(), &[], "SELECT embed_text('x', 'broken')");
-    assert!(
-        error.contains(&format!("cannot use {}", folder.join("config.json").display())),
-        "{error}"
-    );
+    assert!(error.contains(&format!("cannot use {}", folder.join("config.json").display())), "{error}");
 }
 
 /// The cache folder that the tests use.
 fn home_of_the_tests() -> PathBuf {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("SEMSQL_HOME")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("semsql")))
         .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/semsql"))

@@ -50,16 +50,11 @@ impl MockProvider {
             "mock-wide" => ("mock-wide", 4),
             "mock-other" => ("mock-other", 3),
             other => {
-                return Err(Error::Query(format!(
-                    "unknown model '{other}': there are 'mock', 'mock-wide'"
-                )));
+                return Err(Error::Query(format!("unknown model '{other}': there are 'mock', 'mock-wide'")));
             }
         };
         let space = EmbeddingSpace::new(name, request.dimensions.unwrap_or(dimensions), false);
-        Ok(Arc::new(MockModel {
-            space,
-            counts: Arc::clone(&self.0),
-        }))
+        Ok(Arc::new(MockModel { space, counts: Arc::clone(&self.0) }))
     }
 }
 
@@ -140,10 +135,7 @@ pub async fn session() -> DataFusionResult<(SessionContext, Arc<Counts>)> {
     let registry = Registry::default().with_provider(Arc::new(MockProvider(Arc::clone(&counts))));
     datafusion_semantic::register_with(&ctx, registry)?;
     for set in ["provider = 'mock'", "text_model = 'mock'", "image_model = 'mock'"] {
-        session::sql(&ctx, &format!("SET semantic.{set}"))
-            .await?
-            .collect()
-            .await?;
+        session::sql(&ctx, &format!("SET semantic.{set}")).await?.collect().await?;
     }
     Ok((ctx, counts))
 }

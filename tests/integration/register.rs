@@ -6,13 +6,7 @@ use datafusion::prelude::SessionContext;
 fn the_five_functions_are_async() {
     let ctx = SessionContext::new();
     datafusion_semantic::register_all(&ctx).unwrap();
-    for name in [
-        "embed_text",
-        "embed_image",
-        "decode_image",
-        "resize",
-        "cosine_distance",
-    ] {
+    for name in ["embed_text", "embed_image", "decode_image", "resize", "cosine_distance"] {
         assert!(ctx.udf(name).unwrap().as_async().is_some(), "{name}");
     }
 }
@@ -23,9 +17,7 @@ async fn an_existing_session_keeps_what_it_has_and_can_be_registered_twice() {
     ctx.sql("CREATE TABLE numbers AS VALUES (1), (2)").await.unwrap();
     let id = ctx.session_id();
     datafusion_semantic::register_all(&ctx).unwrap();
-    ctx.sql("SET semantic.text_model = 'no such model'")
-        .await
-        .unwrap();
+    ctx.sql("SET semantic.text_model = 'no such model'").await.unwrap();
     let rules = || {
         let state = ctx.state();
         let names = state.optimizers().iter().map(|rule| rule.name().to_owned());
@@ -48,14 +40,7 @@ async fn sessions_do_not_share_options() {
     datafusion_semantic::register_all(&other).unwrap();
     one.sql("SET semantic.provider = 'nobody'").await.unwrap();
     let error = one.sql("SELECT embed_text('x')").await.unwrap_err().to_string();
-    assert!(
-        error.contains("unknown provider 'nobody': known are 'transformers' (or 'local')"),
-        "{error}"
-    );
-    let error = other
-        .sql("SELECT embed_text('x', 'no such model')")
-        .await
-        .unwrap_err()
-        .to_string();
+    assert!(error.contains("unknown provider 'nobody': known are 'transformers' (or 'local')"), "{error}");
+    let error = other.sql("SELECT embed_text('x', 'no such model')").await.unwrap_err().to_string();
     assert!(error.contains("unknown model"), "{error}");
 }

@@ -35,13 +35,7 @@ fn register_counter(ctx: &SessionContext, name: &str, counts: Arc<Counts>, take:
         let count = i64::try_from(take(&counts)).unwrap();
         Ok(ColumnarValue::Scalar(ScalarValue::Int64(Some(count))))
     };
-    ctx.register_udf(create_udf(
-        name,
-        vec![],
-        DataType::Int64,
-        Volatility::Volatile,
-        Arc::new(body),
-    ));
+    ctx.register_udf(create_udf(name, vec![], DataType::Int64, Volatility::Volatile, Arc::new(body)));
 }
 
 #[async_trait]
@@ -51,21 +45,12 @@ impl AsyncDB for Database {
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>> {
         let frame = datafusion_semantic::session::sql(&self.ctx, sql).await?;
-        let types = frame
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| column_type(field.data_type()))
-            .collect();
+        let types = frame.schema().fields().iter().map(|field| column_type(field.data_type())).collect();
         let mut rows = Vec::new();
         for batch in frame.collect().await? {
             for row in 0..batch.num_rows() {
                 rows.push(
-                    batch
-                        .columns()
-                        .iter()
-                        .map(|column| cell(column, row))
-                        .collect::<Result<Vec<_>>>()?,
+                    batch.columns().iter().map(|column| cell(column, row)).collect::<Result<Vec<_>>>()?,
                 );
             }
         }
@@ -98,10 +83,7 @@ fn cell(column: &dyn Array, row: usize) -> Result<String> {
     Ok(match column.data_type() {
         DataType::Float64 => column.as_primitive::<Float64Type>().value(row).to_string(),
         DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
-        _ => match ArrayFormatter::try_new(column, &FormatOptions::default())?
-            .value(row)
-            .to_string()
-        {
+        _ => match ArrayFormatter::try_new(column, &FormatOptions::default())?.value(row).to_string() {
             text if text.is_empty() => "(empty)".to_owned(),
             text => text,
         },
@@ -110,15 +92,9 @@ fn cell(column: &dyn Array, row: usize) -> Result<String> {
 
 #[test]
 fn every_file() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty());
     let failures: Vec<String> = files

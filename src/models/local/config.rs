@@ -58,10 +58,7 @@ impl TextConfig {
             );
         };
         let (mut pooling, mut normalize) = (Pooling::Mean, false);
-        for module in folder
-            .read_json::<Vec<Module>>("modules.json")?
-            .unwrap_or_default()
-        {
+        for module in folder.read_json::<Vec<Module>>("modules.json")?.unwrap_or_default() {
             match module.kind.rsplit('.').next() {
                 Some("Transformer") => {}
                 Some("Pooling") => pooling = Pooling::read(folder, &module.path)?,
@@ -76,17 +73,13 @@ impl TextConfig {
             }
         }
         let limits: SentenceBert = folder.read_json("sentence_bert_config.json")?.unwrap_or_default();
-        let prompts: SentenceTransformers = folder
-            .read_json("config_sentence_transformers.json")?
-            .unwrap_or_default();
+        let prompts: SentenceTransformers =
+            folder.read_json("config_sentence_transformers.json")?.unwrap_or_default();
         Ok(Self {
             space: EmbeddingSpace::new(folder.name(), dimensions, normalize),
             pooling,
             normalize,
-            max_tokens: limits
-                .max_seq_length
-                .or(config.max_position_embeddings)
-                .unwrap_or(512),
+            max_tokens: limits.max_seq_length.or(config.max_position_embeddings).unwrap_or(512),
             pad_token: config.pad_token_id.unwrap_or(0),
             prompts: prompts.prompts.unwrap_or_default(),
             default_prompt: prompts.default_prompt_name,
@@ -101,9 +94,7 @@ impl TextConfig {
             None => &[],
         };
         let mut names = names.iter().copied().chain(self.default_prompt.as_deref());
-        names
-            .find_map(|name| self.prompts.get(name))
-            .map_or("", String::as_str)
+        names.find_map(|name| self.prompts.get(name)).map_or("", String::as_str)
     }
 }
 
@@ -131,16 +122,12 @@ struct SentenceTransformers {
 /// The space of an image model, from its `config.json`.
 pub(super) fn image_space(folder: &ModelFolder) -> Result<EmbeddingSpace> {
     let config = Config::read(folder)?;
-    let dimensions = config
-        .projection_dim
-        .or(config.hidden_dim)
-        .or(config.hidden_size)
-        .ok_or_else(|| {
-            Error::Query(format!(
-                "config.json of model '{}' has none of projection_dim, hidden_dim and hidden_size",
-                folder.name()
-            ))
-        })?;
+    let dimensions = config.projection_dim.or(config.hidden_dim).or(config.hidden_size).ok_or_else(|| {
+        Error::Query(format!(
+            "config.json of model '{}' has none of projection_dim, hidden_dim and hidden_size",
+            folder.name()
+        ))
+    })?;
     let name = config.embedding_space.unwrap_or_else(|| folder.name().to_owned());
     Ok(EmbeddingSpace::new(name, dimensions, config.normalized))
 }

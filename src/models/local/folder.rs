@@ -31,17 +31,12 @@ impl ModelFolder {
             return query_err!(
                 "model '{model}' has no file {}: {}",
                 graph.display(),
-                if graphs.is_empty() {
-                    SETUP.to_owned()
-                } else {
-                    format!("there is {}", graphs.join(", "))
-                }
+                if graphs.is_empty() { SETUP.to_owned() } else { format!("there is {}", graphs.join(", ")) }
             );
         }
         // the path below the folder of all models is the name that variants and short names share
-        let name = path
-            .strip_prefix(models)
-            .map_or_else(|_| name.to_owned(), |name| name.display().to_string());
+        let name =
+            path.strip_prefix(models).map_or_else(|_| name.to_owned(), |name| name.display().to_string());
         Ok(Self { name, path, graph })
     }
 
@@ -64,16 +59,13 @@ impl ModelFolder {
             return Ok(models.join(name));
         }
         let installed = installed(models);
-        let same_name: Vec<&String> = installed
-            .iter()
-            .filter(|model| model.rsplit('/').next() == Some(name))
-            .collect();
+        let same_name: Vec<&String> =
+            installed.iter().filter(|model| model.rsplit('/').next() == Some(name)).collect();
         match (same_name.as_slice(), installed.as_slice()) {
             ([only], _) => Ok(models.join(only)),
-            ([], []) => query_err!(
-                "unknown model '{name}': no model is installed in {}; {SETUP}",
-                models.display()
-            ),
+            ([], []) => {
+                query_err!("unknown model '{name}': no model is installed in {}; {SETUP}", models.display())
+            }
             ([], _) => query_err!(
                 "unknown model '{name}': installed in {} are {}; give one of these, or the path of a folder",
                 models.display(),
@@ -170,22 +162,14 @@ fn graphs(model: &Path) -> Vec<String> {
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| {
-            Path::new(name)
-                .extension()
-                .is_some_and(|extension| extension == "onnx")
-        })
+        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "onnx"))
         .collect();
     graphs.sort();
     graphs
 }
 
 fn list<S: AsRef<str>>(names: &[S]) -> String {
-    names
-        .iter()
-        .map(|name| format!("'{}'", name.as_ref()))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(|name| format!("'{}'", name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -220,32 +204,17 @@ mod tests {
     #[test]
     fn unknown_models_list_the_known_ones() {
         let models = models(&["org/a", "b"]);
-        assert!(
-            error(&models, "c").contains("'b', 'org/a'"),
-            "{}",
-            error(&models, "c")
-        );
-        assert!(
-            error(&models, "../b").contains("does not exist"),
-            "{}",
-            error(&models, "../b")
-        );
+        assert!(error(&models, "c").contains("'b', 'org/a'"), "{}", error(&models, "c"));
+        assert!(error(&models, "../b").contains("does not exist"), "{}", error(&models, "../b"));
         assert!(error(&models, "org/../b").starts_with("unknown model"));
         let empty = self::models(&[]);
-        assert!(
-            error(&empty, "c").contains("make setup"),
-            "{}",
-            error(&empty, "c")
-        );
+        assert!(error(&empty, "c").contains("make setup"), "{}", error(&empty, "c"));
     }
 
     #[test]
     fn ambiguous_short_names_are_refused() {
         let models = models(&["x/a", "y/a"]);
-        assert_eq!(
-            error(&models, "a"),
-            "model 'a' is ambiguous: give one of 'x/a', 'y/a'"
-        );
+        assert_eq!(error(&models, "a"), "model 'a' is ambiguous: give one of 'x/a', 'y/a'");
     }
 
     #[test]

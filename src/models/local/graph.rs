@@ -44,10 +44,7 @@ impl Input {
 impl Graph {
     /// The graph in a file, which is not read yet.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            session: OnceCell::new(),
-        }
+        Self { path, session: OnceCell::new() }
     }
 
     /// Runs the graph with those of `inputs` that it asks for, and hands the shape and the numbers of the first of
@@ -68,31 +65,23 @@ impl Graph {
                 Error::Data(format!("cannot run {}: {error}", path.display()))
             };
             let asked: Vec<&str> = session.inputs().iter().map(Outlet::name).collect();
-            if let Some(unknown) = asked
-                .iter()
-                .find(|asked| inputs.iter().all(|input| input.name != **asked))
+            if let Some(unknown) = asked.iter().find(|asked| inputs.iter().all(|input| input.name != **asked))
             {
                 return query_err!("{} asks for an unknown input '{unknown}'", path.display());
             }
             let inputs = inputs.into_iter().filter(|input| asked.contains(&input.name));
-            let inputs: ort::Result<Vec<_>> = inputs
-                .map(|input| Ok((input.name, input.into_tensor()?)))
-                .collect();
+            let inputs: ort::Result<Vec<_>> =
+                inputs.map(|input| Ok((input.name, input.into_tensor()?))).collect();
             let names: Vec<&str> = session.outputs().iter().map(Outlet::name).collect();
             let Some(name) = outputs.iter().find(|name| names.contains(name)).or(names.first()) else {
                 return query_err!("{} has no output", path.display());
             };
             let name = (*name).to_owned();
-            let results = session
-                .run(inputs.map_err(|e| failed(&e))?)
-                .map_err(|e| failed(&e))?;
-            let (shape, values) = results[name.as_str()]
-                .try_extract_tensor::<f32>()
-                .map_err(|e| failed(&e))?;
-            let shape: Vec<usize> = shape
-                .iter()
-                .map(|&side| usize::try_from(side).unwrap_or_default())
-                .collect();
+            let results = session.run(inputs.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
+            let (shape, values) =
+                results[name.as_str()].try_extract_tensor::<f32>().map_err(|e| failed(&e))?;
+            let shape: Vec<usize> =
+                shape.iter().map(|&side| usize::try_from(side).unwrap_or_default()).collect();
             read(&shape, values)
         })
         .await

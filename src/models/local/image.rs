@@ -24,10 +24,7 @@ pub(super) struct LocalImageModel {
 
 impl LocalImageModel {
     /// Reads the model's configuration; weights are loaded by the first call.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the shape that all models are opened with"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "the shape that all models are opened with")]
     pub(super) fn open(folder: ModelFolder) -> Result<Self> {
         Ok(Self {
             name: folder.name().to_owned(),
@@ -63,11 +60,7 @@ impl ImageEmbedder for LocalImageModel {
         }
         let (width, height) = size.unwrap_or_default();
         let shape = vec![images.len(), 3, height as usize, width as usize];
-        let input = Input {
-            name: "pixel_values",
-            shape,
-            numbers: Numbers::F32(tensor),
-        };
+        let input = Input { name: "pixel_values", shape, numbers: Numbers::F32(tensor) };
         let (name, rows, dimensions) = (self.name.clone(), images.len(), self.space.dimensions());
         let read = move |shape: &[usize], output: &[f32]| {
             if shape != [rows, dimensions] {

@@ -65,9 +65,7 @@ impl LocalProvider {
     /// Models of the cache folder: `$SEMSQL_HOME`, else `semsql` in `$XDG_CACHE_HOME`, else `~/.cache/semsql`.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            models: home::home().join("models"),
-        }
+        Self { models: home::home().join("models") }
     }
 }
 
@@ -89,10 +87,7 @@ impl Provider for LocalProvider {
     fn text_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn TextEmbedder>> {
         let folder = ModelFolder::find(&self.models, &request.model)?;
         if !folder.embeds_text() {
-            return query_err!(
-                "model '{}' embeds images, not text: use embed_image",
-                request.model
-            );
+            return query_err!("model '{}' embeds images, not text: use embed_image", request.model);
         }
         let model = shared(&TEXT_MODELS, folder, LocalTextModel::open)?;
         check_dimensions(request, model.space().dimensions())?;
@@ -102,10 +97,7 @@ impl Provider for LocalProvider {
     fn image_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn ImageEmbedder>> {
         let folder = ModelFolder::find(&self.models, &request.model)?;
         if !folder.embeds_images() {
-            return query_err!(
-                "model '{}' embeds text, not images: use embed_text",
-                request.model
-            );
+            return query_err!("model '{}' embeds text, not images: use embed_text", request.model);
         }
         let model = shared(&IMAGE_MODELS, folder, LocalImageModel::open)?;
         check_dimensions(request, model.space().dimensions())?;

@@ -38,11 +38,7 @@ impl Pooling {
             || config.pooling_mode_mean_sqrt_len_tokens
             || config.pooling_mode_weightedmean_tokens
             || config.pooling_mode_lasttoken;
-        match (
-            config.pooling_mode_mean_tokens,
-            config.pooling_mode_cls_token,
-            others,
-        ) {
+        match (config.pooling_mode_mean_tokens, config.pooling_mode_cls_token, others) {
             (true, false, false) => Ok(Self::Mean),
             (false, true, false) => Ok(Self::FirstToken),
             _ => query_err!(
@@ -76,11 +72,7 @@ impl Pooling {
 
 /// Scales a vector to length 1; one of zeros stays as it is.
 pub(super) fn normalize(vector: &mut [f32]) {
-    let length = vector
-        .iter()
-        .map(|&value| f64::from(value).powi(2))
-        .sum::<f64>()
-        .sqrt();
+    let length = vector.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
     if length > 0.0 {
         for value in vector {
             #[expect(clippy::cast_possible_truncation, reason = "the result is f32")]

@@ -67,11 +67,7 @@ impl Preprocessor {
             }
             (true, None) => return query_err!("do_center_crop without crop_size"),
         };
-        let rescale = if file.do_rescale {
-            file.rescale_factor.unwrap_or(1.0 / 255.0)
-        } else {
-            1.0
-        };
+        let rescale = if file.do_rescale { file.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 };
         let (mean, std) = match (file.do_normalize, file.image_mean, file.image_std) {
             (false, ..) => ([0.0; 3], [1.0; 3]),
             (true, Some(mean), Some(std)) => (mean, std),
@@ -103,11 +99,7 @@ impl Preprocessor {
         tensor.reserve(image.pixels().len());
         for channel in 0..3 {
             let (scale, offset) = (self.scale[channel], self.offset[channel]);
-            tensor.extend(
-                pixels
-                    .iter()
-                    .map(|pixel| f32::from(pixel[channel]) * scale + offset),
-            );
+            tensor.extend(pixels.iter().map(|pixel| f32::from(pixel[channel]) * scale + offset));
         }
         Ok((image.width(), image.height()))
     }
@@ -165,10 +157,7 @@ mod tests {
         let image = Image::new(2, 1, Mode::Rgb, vec![10, 20, 30, 20, 60, 110]).unwrap();
         assert_eq!(preprocessor.append(image, &mut tensor).unwrap(), (2, 1));
         let expected = [0.0, 1.0, 0.0, 2.0, 0.0, 2.0];
-        assert!(
-            tensor.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6),
-            "{tensor:?}"
-        );
+        assert!(tensor.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{tensor:?}");
     }
 
     #[test]

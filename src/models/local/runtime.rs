@@ -7,11 +7,7 @@ use ort::environment::Environment;
 use super::home::{self, SETUP};
 use crate::error::{Error, Result, query_err};
 
-const LIBRARY: &str = if cfg!(target_os = "macos") {
-    "libonnxruntime.dylib"
-} else {
-    "libonnxruntime.so"
-};
+const LIBRARY: &str = if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" };
 
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
@@ -51,11 +47,7 @@ fn start(candidates: &[PathBuf]) -> Result<Environment> {
     let Some(path) = candidates.iter().find(|path| path.is_file()) else {
         return query_err!(
             "ONNX Runtime is not installed: looked for {}; {SETUP}, or set ORT_DYLIB_PATH to the library",
-            candidates
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
+            candidates.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
         );
     };
     load(path).map_err(|error| {
@@ -83,9 +75,8 @@ mod tests {
 
     #[test]
     fn a_missing_library_names_the_paths_tried_and_the_cure() {
-        let error = start(&[PathBuf::from("/nowhere/a.so"), PathBuf::from("/nowhere/b.so")])
-            .unwrap_err()
-            .to_string();
+        let error =
+            start(&[PathBuf::from("/nowhere/a.so"), PathBuf::from("/nowhere/b.so")]).unwrap_err().to_string();
         assert!(error.contains("/nowhere/a.so, /nowhere/b.so"), "{error}");
         assert!(error.contains("make setup"), "{error}");
     }
@@ -96,9 +87,6 @@ mod tests {
         let path = folder.path().join(LIBRARY);
         std::fs::write(&path, "not a library").unwrap();
         let error = start(std::slice::from_ref(&path)).unwrap_err().to_string();
-        assert!(
-            error.contains(&path.display().to_string()) && error.contains("ORT_DYLIB_PATH"),
-            "{error}"
-        );
+        assert!(error.contains(&path.display().to_string()) && error.contains("ORT_DYLIB_PATH"), "{error}");
     }
 }

@@ -18,12 +18,7 @@ use crate::types::embedding::EmbeddingSpace;
 const RUN_TOKENS: usize = 384;
 
 /// Outputs that hold a text's vector, or its tokens' vectors.
-const OUTPUTS: &[&str] = &[
-    "sentence_embedding",
-    "text_embeds",
-    "last_hidden_state",
-    "token_embeddings",
-];
+const OUTPUTS: &[&str] = &["sentence_embedding", "text_embeds", "last_hidden_state", "token_embeddings"];
 
 /// A text model of the process.
 #[derive(Debug)]
@@ -39,12 +34,7 @@ impl LocalTextModel {
     pub(super) fn open(folder: ModelFolder) -> Result<Self> {
         let config = TextConfig::read(&folder)?;
         let graph = Graph::new(folder.graph().to_owned());
-        Ok(Self {
-            folder,
-            config,
-            graph,
-            tokenizer: OnceCell::new(),
-        })
+        Ok(Self { folder, config, graph, tokenizer: OnceCell::new() })
     }
 
     pub(super) fn space(&self) -> &EmbeddingSpace {
@@ -56,18 +46,12 @@ impl LocalTextModel {
             let (folder, max_length) = (self.folder.clone(), self.config.max_tokens);
             blocking(move || {
                 let failed = |error| {
-                    Error::Query(format!(
-                        "cannot use tokenizer.json of model '{}': {error}",
-                        folder.name()
-                    ))
+                    Error::Query(format!("cannot use tokenizer.json of model '{}': {error}", folder.name()))
                 };
                 let mut tokenizer = Tokenizer::from_bytes(folder.read("tokenizer.json")?).map_err(failed)?;
                 // the file may ask for a fixed length: we pad to the longest text of a run, and cut at the model's
                 tokenizer.with_padding(None);
-                let truncation = TruncationParams {
-                    max_length,
-                    ..TruncationParams::default()
-                };
+                let truncation = TruncationParams { max_length, ..TruncationParams::default() };
                 tokenizer.with_truncation(Some(truncation)).map_err(failed)?;
                 Ok(Arc::new(tokenizer))
             })
@@ -88,16 +72,10 @@ impl LocalTextModel {
             mask.extend(std::iter::repeat_n(0, padding));
         }
         let types = vec![0_i64; ids.len()];
-        let input = |name, numbers| Input {
-            name,
-            shape: vec![texts.len(), padded],
-            numbers: Numbers::I64(numbers),
-        };
-        let inputs = vec![
-            input("input_ids", ids),
-            input("attention_mask", mask),
-            input("token_type_ids", types),
-        ];
+        let input =
+            |name, numbers| Input { name, shape: vec![texts.len(), padded], numbers: Numbers::I64(numbers) };
+        let inputs =
+            vec![input("input_ids", ids), input("attention_mask", mask), input("token_type_ids", types)];
 
         let (pooling, normalized) = (self.config.pooling, self.config.normalize);
         let (name, dimensions) = (self.folder.name().to_owned(), self.config.space.dimensions());
@@ -159,11 +137,8 @@ impl TextEmbedder for LocalTextEmbedder {
             "" => Vec::new(),
             prefix => texts.iter().map(|text| format!("{prefix}{text}")).collect(),
         };
-        let inputs = if prefixed.is_empty() {
-            texts.to_vec()
-        } else {
-            prefixed.iter().map(String::as_str).collect()
-        };
+        let inputs =
+            if prefixed.is_empty() { texts.to_vec() } else { prefixed.iter().map(String::as_str).collect() };
         let encodings = tokenizer
             .encode_batch_fast(inputs, true)
             .map_err(|error| Error::Data(format!("cannot tokenize a text: {error}")))?;
@@ -173,10 +148,8 @@ impl TextEmbedder for LocalTextEmbedder {
         let dimensions = self.space().dimensions();
         let mut values = vec![0.0; texts.len() * dimensions];
         for run in runs(&by_length, |text| encodings[text].len()) {
-            let vectors = self
-                .model
-                .run(&run.iter().map(|&text| &encodings[text]).collect::<Vec<_>>())
-                .await?;
+            let vectors =
+                self.model.run(&run.iter().map(|&text| &encodings[text]).collect::<Vec<_>>()).await?;
             for (&text, vector) in run.iter().zip(vectors.chunks_exact(dimensions)) {
                 values[text * dimensions..(text + 1) * dimensions].copy_from_slice(vector);
             }

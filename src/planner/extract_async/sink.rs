@@ -37,9 +37,7 @@ pub(super) fn through(exprs: &[Expr], node: &LogicalPlan) -> Result<Option<Vec<E
         }
         _ => Ok(Transformed::no(expr)),
     };
-    let replaced = exprs
-        .iter()
-        .map(|expr| Ok(expr.clone().transform_up(&mut replace)?.data));
+    let replaced = exprs.iter().map(|expr| Ok(expr.clone().transform_up(&mut replace)?.data));
     let replaced = replaced.collect::<Result<Vec<_>>>()?;
     Ok(possible.then_some(replaced))
 }
@@ -77,10 +75,7 @@ fn sink(
 /// A filter of `conjuncts` on `input`, each below the async calls that it does not depend on.
 pub(super) fn filter_first(conjuncts: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
     fn pass(plan: &LogicalPlan) -> bool {
-        matches!(
-            plan,
-            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_)
-        )
+        matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_))
     }
     let mut input = input;
     let mut stay = vec![];
@@ -107,9 +102,7 @@ pub(super) fn on_top(conjuncts: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<Op
         return Ok(None);
     }
     all.extend(conjuncts);
-    conjunction(all)
-        .map(|predicate| Filter::try_new(predicate, input).map(LogicalPlan::Filter))
-        .transpose()
+    conjunction(all).map(|predicate| Filter::try_new(predicate, input).map(LogicalPlan::Filter)).transpose()
 }
 
 /// The input of `sort` with the same sort and limit below the async calls that its keys do not depend on, as made
@@ -130,17 +123,7 @@ pub(super) fn sort_first(
         if input.max_rows().is_some_and(|rows| rows <= fetch) {
             return Ok(None);
         }
-        let expr = sort
-            .expr
-            .iter()
-            .zip(keys)
-            .map(|(key, expr)| key.with_expr(expr))
-            .collect();
-        rewrite(Sort {
-            expr,
-            input: Arc::clone(input),
-            fetch: Some(fetch),
-        })
-        .map(Some)
+        let expr = sort.expr.iter().zip(keys).map(|(key, expr)| key.with_expr(expr)).collect();
+        rewrite(Sort { expr, input: Arc::clone(input), fetch: Some(fetch) }).map(Some)
     })
 }

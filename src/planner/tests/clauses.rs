@@ -10,11 +10,7 @@ async fn select_list() {
         ("SELECT f(g(x)) FROM t", "1000 2000 3000", "f=3 g=3"),
         ("SELECT f(abs(g(x))) FROM t", "1000 2000 3000", "f=3 g=3"),
         ("SELECT f(g(f(x))) FROM t", "10000 20000 30000", "f=6 g=3"),
-        (
-            "SELECT f(x), f(g(x)), g(x) FROM t",
-            "10|1000|100 20|2000|200 30|3000|300",
-            "f=6 g=3",
-        ),
+        ("SELECT f(x), f(g(x)), g(x) FROM t", "10|1000|100 20|2000|200 30|3000|300", "f=6 g=3"),
         ("SELECT f(x) AS x, g(x) FROM t", "10|100 20|200 30|300", "f=3 g=3"),
         ("SELECT DISTINCT f(x) FROM t", "10 20 30", "f=3"),
         ("SELECT f(NULL), f(x) FROM n", "-|- -|10 -|30", "f=2"),
@@ -48,26 +44,14 @@ async fn where_and_having() {
         ("SELECT x FROM t WHERE f(x) > 10", "2 3", "f=3"),
         ("SELECT x FROM t WHERE f(g(x)) > 1000", "2 3", "f=3 g=3"),
         ("SELECT x FROM t WHERE f(x) > 10 AND g(x) < 300", "2", "f=3 g=2"),
-        (
-            "SELECT x FROM t WHERE f(x) > 10 OR g(y) = 200",
-            "1 2 3",
-            "f=3 g=1",
-        ),
+        ("SELECT x FROM t WHERE f(x) > 10 OR g(y) = 200", "1 2 3", "f=3 g=1"),
         ("SELECT x FROM t WHERE f(x) BETWEEN 10 AND 20", "1 2", "f=3"),
         ("SELECT x FROM t WHERE f(x) IN (10, 30)", "1 3", "f=3"),
         ("SELECT x FROM t WHERE NOT f(x) = 10", "2 3", "f=3"),
         ("SELECT x FROM n WHERE f(x) IS NULL", "-", "f=2"),
-        (
-            "SELECT y, count(*) FROM t GROUP BY y HAVING f(y) > 20",
-            "3|1 4|1",
-            "f=3",
-        ),
+        ("SELECT y, count(*) FROM t GROUP BY y HAVING f(y) > 20", "3|1 4|1", "f=3"),
         ("SELECT count(*) FROM t HAVING f(count(*)) > 20", "3", "f=1"),
-        (
-            "SELECT * FROM (SELECT x, f(x) AS d FROM t) WHERE d > 10",
-            "2|20 3|30",
-            "f=3",
-        ),
+        ("SELECT * FROM (SELECT x, f(x) AS d FROM t) WHERE d > 10", "2|20 3|30", "f=3"),
         ("SELECT f(x) FROM t WHERE f(x) > 10", "20 30", "f=3"),
     ])
     .await;
@@ -76,46 +60,14 @@ async fn where_and_having() {
 #[tokio::test]
 async fn subqueries_in_expressions() {
     check_all(&[
-        (
-            "SELECT x FROM t WHERE f(x) IN (SELECT y * 5 FROM t)",
-            "1 2",
-            "f=3",
-        ),
-        (
-            "SELECT x FROM t WHERE x IN (SELECT f(x) / 10 FROM t WHERE f(x) > 10)",
-            "2 3",
-            "f=3",
-        ),
-        (
-            "SELECT x FROM t WHERE x NOT IN (SELECT f(x) / 10 FROM t WHERE f(x) > 10)",
-            "1",
-            "f=3",
-        ),
-        (
-            "SELECT x FROM t WHERE EXISTS (SELECT 1 FROM t u WHERE f(u.x) = t.y * 10)",
-            "1 2",
-            "f=3",
-        ),
-        (
-            "SELECT x FROM t WHERE NOT EXISTS (SELECT 1 FROM t u WHERE f(u.x) = t.y * 10)",
-            "3",
-            "f=3",
-        ),
-        (
-            "SELECT x FROM t WHERE f(x) = (SELECT max(f(x)) FROM t)",
-            "3",
-            "f=6",
-        ),
-        (
-            "SELECT x, (SELECT max(f(u.y)) FROM t u WHERE u.x = t.x) FROM t",
-            "1|20 2|30 3|40",
-            "f=3",
-        ),
-        (
-            "SELECT x, f((SELECT max(y) FROM t)) FROM t",
-            "1|40 2|40 3|40",
-            "f=1",
-        ),
+        ("SELECT x FROM t WHERE f(x) IN (SELECT y * 5 FROM t)", "1 2", "f=3"),
+        ("SELECT x FROM t WHERE x IN (SELECT f(x) / 10 FROM t WHERE f(x) > 10)", "2 3", "f=3"),
+        ("SELECT x FROM t WHERE x NOT IN (SELECT f(x) / 10 FROM t WHERE f(x) > 10)", "1", "f=3"),
+        ("SELECT x FROM t WHERE EXISTS (SELECT 1 FROM t u WHERE f(u.x) = t.y * 10)", "1 2", "f=3"),
+        ("SELECT x FROM t WHERE NOT EXISTS (SELECT 1 FROM t u WHERE f(u.x) = t.y * 10)", "3", "f=3"),
+        ("SELECT x FROM t WHERE f(x) = (SELECT max(f(x)) FROM t)", "3", "f=6"),
+        ("SELECT x, (SELECT max(f(u.y)) FROM t u WHERE u.x = t.x) FROM t", "1|20 2|30 3|40", "f=3"),
+        ("SELECT x, f((SELECT max(y) FROM t)) FROM t", "1|40 2|40 3|40", "f=1"),
         (
             "SELECT a.x, d FROM t a, LATERAL (SELECT f(b.y) AS d FROM t b WHERE b.x = a.x) s",
             "1|20 2|30 3|40",
@@ -134,11 +86,7 @@ async fn subqueries_in_expressions() {
 #[tokio::test]
 async fn group_by_and_aggregates() {
     check_all(&[
-        (
-            "SELECT f(x), count(*) FROM t GROUP BY f(x)",
-            "10|1 20|1 30|1",
-            "f=3",
-        ),
+        ("SELECT f(x), count(*) FROM t GROUP BY f(x)", "10|1 20|1 30|1", "f=3"),
         ("SELECT count(*) FROM t GROUP BY f(x), g(x)", "1 1 1", "f=3 g=3"),
         (
             "SELECT f(x), y, count(*) FROM t GROUP BY GROUPING SETS ((f(x)), (y), ())",
@@ -150,42 +98,22 @@ async fn group_by_and_aggregates() {
             "-|-|3 10|-|1 10|2|1 20|-|1 20|3|1 30|-|1 30|4|1",
             "f=3",
         ),
-        (
-            "SELECT f(x), grouping(f(x)) FROM t GROUP BY CUBE (f(x))",
-            "-|1 10|0 20|0 30|0",
-            "f=3",
-        ),
-        (
-            "SELECT sum(f(x)) AS a, sum(g(y)) AS b FROM t",
-            "60|900",
-            "f=3 g=3",
-        ),
-        (
-            "SELECT sum(f(x)), avg(f(x)), count(DISTINCT f(x)) FROM t",
-            "60|20.0|3",
-            "f=3",
-        ),
+        ("SELECT f(x), grouping(f(x)) FROM t GROUP BY CUBE (f(x))", "-|1 10|0 20|0 30|0", "f=3"),
+        ("SELECT sum(f(x)) AS a, sum(g(y)) AS b FROM t", "60|900", "f=3 g=3"),
+        ("SELECT sum(f(x)), avg(f(x)), count(DISTINCT f(x)) FROM t", "60|20.0|3", "f=3"),
         ("SELECT sum(x) FILTER (WHERE f(x) > 10) FROM t", "5", "f=3"),
         (
             "SELECT sum(f(x)) FILTER (WHERE x > 1), sum(g(x)) FILTER (WHERE f(x) > 20) FROM t",
             "50|300",
             "f=3 g=1",
         ),
-        (
-            "SELECT array_agg(x ORDER BY f(x) DESC) FROM t",
-            "[3, 2, 1]",
-            "f=3",
-        ),
+        ("SELECT array_agg(x ORDER BY f(x) DESC) FROM t", "[3, 2, 1]", "f=3"),
         (
             "SELECT array_agg(f(x) ORDER BY g(x) DESC), first_value(x ORDER BY f(y)) FROM t",
             "[30, 20, 10]|1",
             "f=6 g=3",
         ),
-        (
-            "SELECT sum(f(g(x))) FROM t GROUP BY f(g(y)) % 2000",
-            "2000 4000",
-            "f=6 g=6",
-        ),
+        ("SELECT sum(f(g(x))) FROM t GROUP BY f(g(y)) % 2000", "2000 4000", "f=6 g=6"),
         ("SELECT f(sum(x)) FROM t", "60", "f=1"),
         (
             "SELECT f(x) + 1, sum(g(x)) FROM t GROUP BY f(x) + 1 HAVING sum(g(x)) > 100",
@@ -203,37 +131,13 @@ async fn order_by_and_distinct_on() {
     check_all(&[
         ("SELECT x FROM t ORDER BY f(x) DESC", "3 2 1", "f=3"),
         ("SELECT x FROM t ORDER BY f(x) DESC LIMIT 2", "3 2", "f=3"),
-        (
-            "SELECT x FROM t ORDER BY f(g(x)) DESC LIMIT 1 OFFSET 1",
-            "2",
-            "f=3 g=3",
-        ),
-        (
-            "SELECT x, f(x) FROM t ORDER BY f(x) DESC, g(y)",
-            "3|30 2|20 1|10",
-            "f=3 g=3",
-        ),
-        (
-            "SELECT x, f(x) AS d FROM t ORDER BY d DESC LIMIT 1",
-            "3|30",
-            "f=3",
-        ),
+        ("SELECT x FROM t ORDER BY f(g(x)) DESC LIMIT 1 OFFSET 1", "2", "f=3 g=3"),
+        ("SELECT x, f(x) FROM t ORDER BY f(x) DESC, g(y)", "3|30 2|20 1|10", "f=3 g=3"),
+        ("SELECT x, f(x) AS d FROM t ORDER BY d DESC LIMIT 1", "3|30", "f=3"),
         ("SELECT f(x) FROM t WHERE f(x) > 10 ORDER BY f(x)", "20 30", "f=3"),
-        (
-            "SELECT DISTINCT ON (f(x)) f(x), y FROM t ORDER BY f(x), y",
-            "10|2 20|3 30|4",
-            "f=3",
-        ),
-        (
-            "SELECT DISTINCT ON (f(x) % 20) x FROM t ORDER BY f(x) % 20, g(x) DESC",
-            "2 3",
-            "f=3 g=3",
-        ),
-        (
-            "SELECT x FROM t UNION ALL SELECT y FROM t ORDER BY f(x) LIMIT 3",
-            "1 2 2",
-            "f=6",
-        ),
+        ("SELECT DISTINCT ON (f(x)) f(x), y FROM t ORDER BY f(x), y", "10|2 20|3 30|4", "f=3"),
+        ("SELECT DISTINCT ON (f(x) % 20) x FROM t ORDER BY f(x) % 20, g(x) DESC", "2 3", "f=3 g=3"),
+        ("SELECT x FROM t UNION ALL SELECT y FROM t ORDER BY f(x) LIMIT 3", "1 2 2", "f=6"),
     ])
     .await;
 }
@@ -254,111 +158,39 @@ async fn windows() {
 #[tokio::test]
 async fn joins() {
     check_all(&[
-        (
-            "SELECT a.x, b.x FROM t a JOIN t b ON f(a.x) = f(b.x)",
-            "1|1 2|2 3|3",
-            "f=6",
-        ),
-        (
-            "SELECT a.x, b.x FROM t a JOIN t b ON f(a.x) < f(b.x)",
-            "1|2 1|3 2|3",
-            "f=6",
-        ),
-        (
-            "SELECT a.x, b.x FROM t a JOIN t b ON a.x = b.y AND f(a.x + b.x) > 20",
-            "2|1 3|2",
-            "f=2",
-        ),
-        (
-            "SELECT a.x, b.x FROM t a JOIN t b ON f(a.x + b.x) > 40",
-            "2|3 3|2 3|3",
-            "f=9",
-        ),
-        (
-            "SELECT a.x, b.x FROM t a JOIN t b ON f(g(a.x) + b.x) > 2000 AND a.x < b.x",
-            "2|3",
-            "f=3 g=3",
-        ),
-        (
-            "SELECT a.x, b.x FROM t a LEFT JOIN t b ON f(a.x) = f(b.y)",
-            "1|- 2|1 3|2",
-            "f=6",
-        ),
-        (
-            "SELECT a.x, b.x FROM t a LEFT JOIN t b ON f(a.x) > f(b.y)",
-            "1|- 2|- 3|1",
-            "f=6",
-        ),
-        (
-            "SELECT a.x, b.x FROM t a LEFT JOIN t b ON a.x = b.x AND f(a.x) > 10",
-            "1|- 2|2 3|3",
-            "f=3",
-        ),
-        (
-            "SELECT a.x, b.x FROM t a LEFT JOIN t b ON a.x = b.x AND f(b.x) > 10",
-            "1|- 2|2 3|3",
-            "f=3",
-        ),
-        (
-            "SELECT a.x, b.x FROM t a RIGHT JOIN t b ON f(a.x) > f(b.y)",
-            "-|2 -|3 3|1",
-            "f=6",
-        ),
-        (
-            "SELECT a.x, b.x FROM t a FULL JOIN t b ON f(a.x) = f(b.y)",
-            "-|3 1|- 2|1 3|2",
-            "f=6",
-        ),
+        ("SELECT a.x, b.x FROM t a JOIN t b ON f(a.x) = f(b.x)", "1|1 2|2 3|3", "f=6"),
+        ("SELECT a.x, b.x FROM t a JOIN t b ON f(a.x) < f(b.x)", "1|2 1|3 2|3", "f=6"),
+        ("SELECT a.x, b.x FROM t a JOIN t b ON a.x = b.y AND f(a.x + b.x) > 20", "2|1 3|2", "f=2"),
+        ("SELECT a.x, b.x FROM t a JOIN t b ON f(a.x + b.x) > 40", "2|3 3|2 3|3", "f=9"),
+        ("SELECT a.x, b.x FROM t a JOIN t b ON f(g(a.x) + b.x) > 2000 AND a.x < b.x", "2|3", "f=3 g=3"),
+        ("SELECT a.x, b.x FROM t a LEFT JOIN t b ON f(a.x) = f(b.y)", "1|- 2|1 3|2", "f=6"),
+        ("SELECT a.x, b.x FROM t a LEFT JOIN t b ON f(a.x) > f(b.y)", "1|- 2|- 3|1", "f=6"),
+        ("SELECT a.x, b.x FROM t a LEFT JOIN t b ON a.x = b.x AND f(a.x) > 10", "1|- 2|2 3|3", "f=3"),
+        ("SELECT a.x, b.x FROM t a LEFT JOIN t b ON a.x = b.x AND f(b.x) > 10", "1|- 2|2 3|3", "f=3"),
+        ("SELECT a.x, b.x FROM t a RIGHT JOIN t b ON f(a.x) > f(b.y)", "-|2 -|3 3|1", "f=6"),
+        ("SELECT a.x, b.x FROM t a FULL JOIN t b ON f(a.x) = f(b.y)", "-|3 1|- 2|1 3|2", "f=6"),
         (
             "SELECT a.x, b.x FROM t a FULL JOIN t b ON a.x = b.y AND f(a.x) > g(b.x)",
             "-|1 -|2 -|3 1|- 2|- 3|-",
             "f=3 g=3",
         ),
-        (
-            "SELECT a.x FROM t a LEFT SEMI JOIN t b ON f(a.x) = f(b.y)",
-            "2 3",
-            "f=6",
-        ),
-        (
-            "SELECT a.x FROM t a LEFT ANTI JOIN t b ON f(a.x) = f(b.y)",
-            "1",
-            "f=6",
-        ),
-        (
-            "SELECT b.x FROM t a RIGHT SEMI JOIN t b ON f(a.x) > f(b.y)",
-            "1",
-            "f=6",
-        ),
-        (
-            "SELECT b.x FROM t a RIGHT ANTI JOIN t b ON f(a.x) > f(b.y)",
-            "2 3",
-            "f=6",
-        ),
+        ("SELECT a.x FROM t a LEFT SEMI JOIN t b ON f(a.x) = f(b.y)", "2 3", "f=6"),
+        ("SELECT a.x FROM t a LEFT ANTI JOIN t b ON f(a.x) = f(b.y)", "1", "f=6"),
+        ("SELECT b.x FROM t a RIGHT SEMI JOIN t b ON f(a.x) > f(b.y)", "1", "f=6"),
+        ("SELECT b.x FROM t a RIGHT ANTI JOIN t b ON f(a.x) > f(b.y)", "2 3", "f=6"),
         (
             "SELECT f(a.x), g(b.x) FROM t a CROSS JOIN t b WHERE f(a.x) = 10",
             "10|100 10|200 10|300",
             "f=3 g=3",
         ),
-        (
-            "SELECT f(a.x), b.x FROM t a LEFT JOIN t b ON a.x = b.y WHERE f(b.x) IS NULL",
-            "10|-",
-            "f=3",
-        ),
+        ("SELECT f(a.x), b.x FROM t a LEFT JOIN t b ON a.x = b.y WHERE f(b.x) IS NULL", "10|-", "f=3"),
         (
             "SELECT * FROM (SELECT f(a.x + b.x) AS d FROM t a JOIN t b ON a.x <> b.y) WHERE d > 30",
             "40 40 40 50 60",
             "f=7",
         ),
-        (
-            "SELECT x, a.y, b.y FROM t a JOIN t b USING (x) WHERE f(a.x) > 10",
-            "2|3|3 3|4|4",
-            "f=3",
-        ),
-        (
-            "SELECT a.x, b.x FROM t a JOIN t b ON a.x = 1 OR f(b.x) = 20",
-            "1|1 1|2 1|3 2|2 3|2",
-            "f=3",
-        ),
+        ("SELECT x, a.y, b.y FROM t a JOIN t b USING (x) WHERE f(a.x) > 10", "2|3|3 3|4|4", "f=3"),
+        ("SELECT a.x, b.x FROM t a JOIN t b ON a.x = 1 OR f(b.x) = 20", "1|1 1|2 1|3 2|2 3|2", "f=3"),
     ])
     .await;
 }
@@ -366,75 +198,27 @@ async fn joins() {
 #[tokio::test]
 async fn conditionals() {
     check_all(&[
-        (
-            "SELECT CASE WHEN x > 1 THEN 0 ELSE f(x) END FROM t",
-            "0 0 10",
-            "f=1",
-        ),
-        (
-            "SELECT CASE WHEN x > 1 THEN f(x) END, x FROM t",
-            "-|1 20|2 30|3",
-            "f=2",
-        ),
-        (
-            "SELECT CASE x WHEN 1 THEN f(x) WHEN 2 THEN g(x) ELSE y END FROM t",
-            "10 200 4",
-            "f=1 g=1",
-        ),
-        (
-            "SELECT CASE WHEN f(x) > 20 THEN g(x) WHEN f(y) > 20 THEN 1 END FROM t",
-            "- 1 300",
-            "f=5 g=1",
-        ),
+        ("SELECT CASE WHEN x > 1 THEN 0 ELSE f(x) END FROM t", "0 0 10", "f=1"),
+        ("SELECT CASE WHEN x > 1 THEN f(x) END, x FROM t", "-|1 20|2 30|3", "f=2"),
+        ("SELECT CASE x WHEN 1 THEN f(x) WHEN 2 THEN g(x) ELSE y END FROM t", "10 200 4", "f=1 g=1"),
+        ("SELECT CASE WHEN f(x) > 20 THEN g(x) WHEN f(y) > 20 THEN 1 END FROM t", "- 1 300", "f=5 g=1"),
         (
             "SELECT CASE WHEN x > 1 THEN CASE WHEN y > 3 THEN f(x) ELSE g(x) END END FROM t",
             "- 200 30",
             "f=1 g=1",
         ),
-        (
-            "SELECT CASE WHEN x = 1 THEN 0 WHEN 10 / (x - 1) > 6 THEN f(x) END FROM t",
-            "- 0 20",
-            "f=1",
-        ),
-        (
-            "SELECT f(CASE WHEN x > 1 THEN g(x) ELSE y END) FROM t",
-            "20 2000 3000",
-            "f=3 g=2",
-        ),
-        (
-            "SELECT f(x), CASE WHEN x > 1 THEN f(x) END FROM t",
-            "10|- 20|20 30|30",
-            "f=3",
-        ),
+        ("SELECT CASE WHEN x = 1 THEN 0 WHEN 10 / (x - 1) > 6 THEN f(x) END FROM t", "- 0 20", "f=1"),
+        ("SELECT f(CASE WHEN x > 1 THEN g(x) ELSE y END) FROM t", "20 2000 3000", "f=3 g=2"),
+        ("SELECT f(x), CASE WHEN x > 1 THEN f(x) END FROM t", "10|- 20|20 30|30", "f=3"),
         ("SELECT coalesce(x, f(y)) FROM n", "1 3 50", "f=1"),
         ("SELECT coalesce(f(x), g(y)) FROM n", "10 30 500", "f=2 g=1"),
-        (
-            "SELECT nvl(x, f(y)), nullif(f(x), 10) FROM n",
-            "1|- 3|30 50|-",
-            "f=3",
-        ),
-        (
-            "SELECT x > 1 OR f(x) > 5, x > 1 AND f(x) > 5 FROM t",
-            "true|false true|true true|true",
-            "f=3",
-        ),
+        ("SELECT nvl(x, f(y)), nullif(f(x), 10) FROM n", "1|- 3|30 50|-", "f=3"),
+        ("SELECT x > 1 OR f(x) > 5, x > 1 AND f(x) > 5 FROM t", "true|false true|true true|true", "f=3"),
         ("SELECT f(x) > 5 OR x > 1 FROM n", "- true true", "f=1"),
-        (
-            "SELECT x FROM t WHERE CASE WHEN x > 1 THEN f(x) > 20 ELSE true END",
-            "1 3",
-            "f=2",
-        ),
+        ("SELECT x FROM t WHERE CASE WHEN x > 1 THEN f(x) > 20 ELSE true END", "1 3", "f=2"),
         ("SELECT sum(CASE WHEN x > 1 THEN f(x) END) FROM t", "50", "f=2"),
-        (
-            "SELECT x FROM t ORDER BY CASE WHEN x > 1 THEN f(x) ELSE 100 END",
-            "2 3 1",
-            "f=2",
-        ),
-        (
-            "SELECT CASE WHEN random() < 2 THEN f(x) END FROM t",
-            "10 20 30",
-            "f=3",
-        ),
+        ("SELECT x FROM t ORDER BY CASE WHEN x > 1 THEN f(x) ELSE 100 END", "2 3 1", "f=2"),
+        ("SELECT CASE WHEN random() < 2 THEN f(x) END FROM t", "10 20 30", "f=3"),
     ])
     .await;
 }
@@ -442,26 +226,14 @@ async fn conditionals() {
 #[tokio::test]
 async fn nested_data() {
     check_all(&[
-        (
-            "SELECT unnest(make_array(f(x), g(x))) FROM t",
-            "10 100 20 200 30 300",
-            "f=3 g=3",
-        ),
-        (
-            "SELECT f(unnest(make_array(x, y))) FROM t",
-            "10 20 20 30 30 40",
-            "f=6",
-        ),
+        ("SELECT unnest(make_array(f(x), g(x))) FROM t", "10 100 20 200 30 300", "f=3 g=3"),
+        ("SELECT f(unnest(make_array(x, y))) FROM t", "10 20 20 30 30 40", "f=6"),
         (
             "SELECT f(v) FROM (SELECT unnest(make_array(g(x), y)) AS v FROM t) WHERE f(v) > 30",
             "1000 2000 3000 40",
             "f=6 g=3",
         ),
-        (
-            "SELECT make_array(f(x), x)[1], struct(f(x))['c0'] FROM t",
-            "10|10 20|20 30|30",
-            "f=3",
-        ),
+        ("SELECT make_array(f(x), x)[1], struct(f(x))['c0'] FROM t", "10|10 20|20 30|30", "f=3"),
     ])
     .await;
 }
@@ -471,22 +243,10 @@ async fn values() {
     check_all(&[
         ("VALUES (f(1))", "10", "f=1"),
         ("VALUES (f(1), 2), (f(3), 4)", "10|2 30|4", "f=2"),
-        (
-            "VALUES (f(1), 2), (5, 4), (NULL, f(g(7)))",
-            "-|7000 10|2 5|4",
-            "f=2 g=1",
-        ),
+        ("VALUES (f(1), 2), (5, 4), (NULL, f(g(7)))", "-|7000 10|2 5|4", "f=2 g=1"),
         ("VALUES (f(1)), (f(1))", "10 10", "f=1"),
-        (
-            "SELECT f(a) FROM (VALUES (g(1)), (2)) AS v (a)",
-            "1000 20",
-            "f=2 g=1",
-        ),
-        (
-            "INSERT INTO t VALUES (f(7), 8, 'z'); SELECT x, y FROM t",
-            "1|2 2|3 3|4 70|8",
-            "f=1",
-        ),
+        ("SELECT f(a) FROM (VALUES (g(1)), (2)) AS v (a)", "1000 20", "f=2 g=1"),
+        ("INSERT INTO t VALUES (f(7), 8, 'z'); SELECT x, y FROM t", "1|2 2|3 3|4 70|8", "f=1"),
         (
             "INSERT INTO t (y, x) VALUES (f(7), 8), (f(8), g(9)), (f(9), g(1)); SELECT x, y FROM t",
             "100|90 1|2 2|3 3|4 8|70 900|80",
@@ -499,21 +259,9 @@ async fn values() {
 #[tokio::test]
 async fn statements() {
     check_all(&[
-        (
-            "PREPARE p AS SELECT f(x) FROM t WHERE f(x) > $1; EXECUTE p(10)",
-            "20 30",
-            "f=3",
-        ),
-        (
-            "PREPARE p(BIGINT) AS SELECT x, f($1) FROM t; EXECUTE p(7)",
-            "1|70 2|70 3|70",
-            "f=1",
-        ),
-        (
-            "CREATE TABLE u AS SELECT x, f(g(x)) AS d FROM t; SELECT d FROM u",
-            "1000 2000 3000",
-            "f=3 g=3",
-        ),
+        ("PREPARE p AS SELECT f(x) FROM t WHERE f(x) > $1; EXECUTE p(10)", "20 30", "f=3"),
+        ("PREPARE p(BIGINT) AS SELECT x, f($1) FROM t; EXECUTE p(7)", "1|70 2|70 3|70", "f=1"),
+        ("CREATE TABLE u AS SELECT x, f(g(x)) AS d FROM t; SELECT d FROM u", "1000 2000 3000", "f=3 g=3"),
         (
             "CREATE VIEW v AS SELECT x, f(x) AS d FROM t; SELECT g(d) FROM v WHERE d > 10",
             "2000 3000",
@@ -524,16 +272,8 @@ async fn statements() {
             "1|2 20|300 2|3 30|400 3|4",
             "f=3 g=2",
         ),
-        (
-            "INSERT INTO t SELECT f(1), x, z FROM t; SELECT x, y FROM t",
-            "10|1 10|2 10|3 1|2 2|3 3|4",
-            "f=1",
-        ),
-        (
-            "SELECT f(x) FROM t TABLESAMPLE BERNOULLI (100)",
-            "10 20 30",
-            "f=3",
-        ),
+        ("INSERT INTO t SELECT f(1), x, z FROM t; SELECT x, y FROM t", "10|1 10|2 10|3 1|2 2|3 3|4", "f=1"),
+        ("SELECT f(x) FROM t TABLESAMPLE BERNOULLI (100)", "10 20 30", "f=3"),
     ])
     .await;
 }

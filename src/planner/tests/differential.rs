@@ -20,7 +20,11 @@ impl Random {
     /// An integer expression over `columns`.
     fn value(&mut self, columns: &[&str], depth: u64) -> String {
         if depth == 0 {
-            return if self.below(6) == 0 { self.below(4).to_string() } else { self.pick(columns).to_owned() };
+            return if self.below(6) == 0 {
+                self.below(4).to_string()
+            } else {
+                self.pick(columns).to_owned()
+            };
         }
         let inner = |random: &mut Self| random.value(columns, depth - 1);
         match self.below(12) {
@@ -31,7 +35,8 @@ impl Random {
             7 => format!("coalesce({}, {})", inner(self), inner(self)),
             8 => format!("dist({}, {})", inner(self), inner(self)),
             9 => {
-                let (condition, then, otherwise) = (self.condition(columns, depth - 1), inner(self), inner(self));
+                let (condition, then, otherwise) =
+                    (self.condition(columns, depth - 1), inner(self), inner(self));
                 format!("CASE WHEN {condition} THEN {then} ELSE {otherwise} END")
             }
             _ => inner(self),
@@ -42,7 +47,11 @@ impl Random {
         let values = |random: &mut Self| (random.value(columns, depth), random.value(columns, depth));
         if depth > 0 && self.below(2) == 0 {
             let op = self.pick(&["AND", "AND", "OR"]);
-            return format!("({} {op} {})", self.condition(columns, depth - 1), self.condition(columns, depth - 1));
+            return format!(
+                "({} {op} {})",
+                self.condition(columns, depth - 1),
+                self.condition(columns, depth - 1)
+            );
         }
         let (left, right) = values(self);
         match self.below(6) {
@@ -59,9 +68,18 @@ impl Random {
             0 | 1 => (format!("{} a", self.pick(&["t", "n"])), vec!["a.x", "a.y"]),
             2 if depth > 0 => (format!("({}) a", self.select(depth - 1)), vec!["a.p", "a.q"]),
             _ => {
-                let join = self.pick(&["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "LEFT SEMI JOIN", "LEFT ANTI JOIN"]);
+                let join = self.pick(&[
+                    "JOIN",
+                    "JOIN",
+                    "LEFT JOIN",
+                    "RIGHT JOIN",
+                    "FULL JOIN",
+                    "LEFT SEMI JOIN",
+                    "LEFT ANTI JOIN",
+                ]);
                 let (left, right) = (self.pick(&["t", "n"]), self.pick(&["t", "n"]));
-                let columns: &[&str] = if join == "JOIN" { &["a.x", "a.y", "b.x", "b.y"] } else { &["b.x", "b.y"] };
+                let columns: &[&str] =
+                    if join == "JOIN" { &["a.x", "a.y", "b.x", "b.y"] } else { &["b.x", "b.y"] };
                 let (key, other) = (self.value(&["a.x", "a.y"], 1), self.value(&["b.x", "b.y"], 1));
                 let (op, more) = (self.pick(&["=", "=", "<"]), self.condition(columns, 1));
                 let visible = if join.starts_with("LEFT ") && join != "LEFT JOIN" {
@@ -98,7 +116,10 @@ impl Random {
                 let limit = 1 + self.below(3);
                 format!("SELECT {p} AS p, {q} AS q FROM {source}{filter} ORDER BY {p}, {q} LIMIT {limit}")
             }
-            4 => format!("SELECT {p} AS p, {q} AS q FROM {source}{filter} UNION ALL SELECT x AS p, {} AS q FROM n", self.value(&["x", "y"], 2)),
+            4 => format!(
+                "SELECT {p} AS p, {q} AS q FROM {source}{filter} UNION ALL SELECT x AS p, {} AS q FROM n",
+                self.value(&["x", "y"], 2)
+            ),
             _ => format!("SELECT {p} AS p, {q} AS q FROM {source}{filter}"),
         }
     }
@@ -132,7 +153,8 @@ async fn random_queries() {
 /// Whether the error is one that a query may get from the planner rules.
 fn is_ours(error: &DataFusionError) -> bool {
     let text = error.find_root().to_string();
-    text.starts_with("Error during planning") && (text.contains("over both sides") || text.contains("around it"))
+    text.starts_with("Error during planning")
+        && (text.contains("over both sides") || text.contains("around it"))
 }
 
 #[tokio::test]

@@ -8,23 +8,13 @@ async fn twice_is_once() {
     let names = || {
         let state = session.ctx.state();
         let optimizers = state.optimizers().iter().map(|rule| rule.name().to_owned());
-        let rewrites = state
-            .analyzer()
-            .function_rewrites()
-            .iter()
-            .map(|rule| rule.name().to_owned());
+        let rewrites = state.analyzer().function_rewrites().iter().map(|rule| rule.name().to_owned());
         optimizers.chain(rewrites).collect::<Vec<_>>()
     };
     let before = names();
     register(&session.ctx, vec![]).unwrap();
     assert_eq!(names(), before);
-    let ours = [
-        "constant_once",
-        "drop_inferred",
-        "extract_async",
-        "check_async",
-        "lower_to_sync",
-    ]
-    .map(|name| format!("semantic.{name}"));
+    let ours = ["constant_once", "drop_inferred", "extract_async", "check_async", "lower_to_sync"]
+        .map(|name| format!("semantic.{name}"));
     assert!(before.ends_with(&ours), "{before:?}");
 }
