@@ -12,6 +12,7 @@ use super::FunctionContext;
 use crate::config::{OnError, SemanticOptions, Settings};
 use crate::error::Error;
 use crate::models::ModelRequest;
+use crate::types::embedding::EmbeddingSpace;
 
 /// A signature of `required` to all of `parameters`, which can also be given by name; any types. The functions check
 /// their types themselves: `DataFusion`'s own checks copy what they should not, and refuse string views.
@@ -141,6 +142,20 @@ impl<'a> Arguments<'a> {
     /// `on_error => 'raise' | 'null'`, else the option `semantic.on_error`.
     pub(super) fn on_error(&self, index: usize, settings: &Settings) -> Result<OnError> {
         Ok(self.parsed(index, "'null'")?.unwrap_or(settings.on_error))
+    }
+
+    /// An error unless the model's vectors have the type that was planned: an option can have changed since.
+    pub(super) fn check_planned(&self, space: &EmbeddingSpace, planned: &FieldRef) -> Result<()> {
+        if space.data_type() == *planned.data_type() {
+            return Ok(());
+        }
+        plan_err!(
+            "{}: the statement was planned for vectors of type {}, the model's have {} dimensions: \
+             semantic.* options changed meanwhile; name the model in the call, or prepare the statement again",
+            self.function,
+            planned.data_type(),
+            space.dimensions()
+        )
     }
 
     /// An error of a room that does not know the function's name.

@@ -114,6 +114,7 @@ impl AsyncScalarUDFImpl for EmbedImage {
         let settings = self.context.settings_of(&args.config_options);
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
         let embedder = self.embedder(&arguments, &settings)?;
+        arguments.check_planned(embedder.space(), &args.return_field)?;
         let on_error = arguments.on_error(4, &settings)?;
         let limits = Limits { max_concurrency: settings.max_concurrency, on_error };
         let array = args.args[0].to_array(args.number_rows)?;

@@ -107,6 +107,7 @@ impl AsyncScalarUDFImpl for EmbedText {
         let settings = self.context.settings_of(&args.config_options);
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
         let embedder = self.embedder(&arguments, &settings)?;
+        arguments.check_planned(embedder.space(), &args.return_field)?;
         let on_error = arguments.on_error(5, &settings)?;
         let limits = Limits { max_concurrency: settings.max_concurrency, on_error };
         // a constant is one text for all rows

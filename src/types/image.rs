@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, LargeBinaryArray, LargeBinaryBuilder, NullBufferBuilder,
-    StringArray, StringBuilder, StructArray, UInt8Array, UInt16Builder, UInt32Array, UInt32Builder,
+    Array, ArrayRef, AsArray, FixedSizeListArray, LargeBinaryBuilder, NullBufferBuilder, StringBuilder,
+    StructArray, UInt8Array, UInt16Builder, UInt32Array, UInt32Builder,
 };
 use arrow::datatypes::{DataType, Field, Fields, UInt8Type, UInt32Type};
 
 use super::{EXTENSION_METADATA_KEY, EXTENSION_NAME_KEY, IMAGE_EXTENSION, MODE_KEY, TENSOR_EXTENSION};
-use crate::error::{Result, query_err};
+use crate::error::{Result, data_err, query_err};
 use crate::image::{Image, Mode};
 
 /// The layout of a column of images.
@@ -47,7 +47,17 @@ impl ImageType {
     /// The image type of a column whose metadata got lost, by its Arrow type alone.
     #[must_use]
     pub fn of_storage(data_type: &DataType) -> Option<Self> {
-        (data_type == &Self::Any(None).data_type()).then_some(Self::Any(None))
+        let DataType::Struct(fields) = data_type else { return None };
+        let [data, height, width, channels, mode] = fields.as_ref() else { return None };
+        let same = [data, height, width, channels, mode].iter().zip(&struct_fields()).all(|(field, ours)| {
+            field.name() == ours.name()
+                && match ours.data_type() {
+                    DataType::LargeBinary => is_binary(field.data_type()),
+                    DataType::Utf8 => is_string(field.data_type()),
+                    exact => field.data_type() == exact,
+                }
+        });
+        same.then_some(Self::Any(None))
     }
 
     /// The Arrow type.
@@ -129,10 +139,12 @@ enum Layout<'a> {
     Any {
         /// The whole column, for its NULLs.
         rows: &'a StructArray,
-        data: &'a LargeBinaryArray,
+        /// Binary of any kind: what is read back from a file can have changed its layout.
+        data: &'a dyn Array,
         height: &'a UInt32Array,
         width: &'a UInt32Array,
-        mode: &'a StringArray,
+        /// Strings of any kind.
+        mode: &'a dyn Array,
     },
     Fixed(&'a FixedSizeListArray, u32, u32, Mode),
 }
@@ -144,10 +156,10 @@ impl<'a> ImageColumn<'a> {
             ImageType::Any(_) => array.as_struct_opt().and_then(|rows| {
                 Some(Layout::Any {
                     rows,
-                    data: rows.column_by_name("data")?.as_binary_opt()?,
+                    data: rows.column_by_name("data").filter(|data| is_binary(data.data_type()))?,
                     height: rows.column_by_name("height")?.as_primitive_opt::<UInt32Type>()?,
                     width: rows.column_by_name("width")?.as_primitive_opt::<UInt32Type>()?,
-                    mode: rows.column_by_name("mode")?.as_string_opt()?,
+                    mode: rows.column_by_name("mode").filter(|mode| is_string(mode.data_type()))?,
                 })
             }),
             ImageType::Fixed(width, height, mode) => array
@@ -172,8 +184,11 @@ impl<'a> ImageColumn<'a> {
                 if parts.iter().any(|part| part.is_null(row)) {
                     return Ok(None);
                 }
-                let mode = mode.value(row).parse()?;
-                Image::new(width.value(row), height.value(row), mode, data.value(row)).map(Some)
+                let mode = string(mode, row);
+                let Ok(mode) = mode.parse() else {
+                    return data_err!("unknown image mode '{mode}'");
+                };
+                Image::new(width.value(row), height.value(row), mode, binary(data, row)).map(Some)
             }
             Layout::Fixed(tensors, width, height, mode) => {
                 if tensors.is_null(row) {
@@ -185,6 +200,30 @@ impl<'a> ImageColumn<'a> {
                 Image::new(width, height, mode, pixels).map(Some)
             }
         }
+    }
+}
+
+fn is_binary(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+}
+
+fn binary(array: &dyn Array, row: usize) -> &[u8] {
+    match array.data_type() {
+        DataType::Binary => array.as_binary::<i32>().value(row),
+        DataType::LargeBinary => array.as_binary::<i64>().value(row),
+        _ => array.as_binary_view().value(row),
+    }
+}
+
+fn is_string(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn string(array: &dyn Array, row: usize) -> &str {
+    match array.data_type() {
+        DataType::Utf8 => array.as_string::<i32>().value(row),
+        DataType::LargeUtf8 => array.as_string::<i64>().value(row),
+        _ => array.as_string_view().value(row),
     }
 }
 

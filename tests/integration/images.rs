@@ -109,3 +109,24 @@ async fn wrong_types_name_the_cure() {
         assert!(error.contains(expected), "{call}: {error}");
     }
 }
+
+#[tokio::test]
+async fn images_come_back_from_files() {
+    let (ctx, counts) = mock::session().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for format in ["parquet", "arrow"] {
+        let file = folder.path().join(format!("images.{format}")).display().to_string();
+        let copy = format!(
+            "COPY (SELECT decode_image(download(path)) AS image, resize(decode_image(download(path), 'RGB'), 2, 2) AS small \
+             FROM glob('sql/data/photos/*')) TO '{file}'"
+        );
+        ctx.sql(&copy).await.unwrap().collect().await.unwrap();
+        let sql = format!("SELECT embed_image(image) FROM '{file}'");
+        let batches = ctx.sql(&sql).await.unwrap().collect().await.unwrap();
+        assert_eq!(
+            batches.iter().map(|batch| batch.num_rows() - batch.column(0).null_count()).sum::<usize>(),
+            4
+        );
+        assert_eq!(counts.take_inputs(), 4, "{format}");
+    }
+}

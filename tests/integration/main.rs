@@ -1,6 +1,7 @@
 //! What users rely on, in one binary: linking DataFusion once is slow enough.
 #![cfg(test)]
 
+mod cancel;
 mod cli;
 mod documents;
 mod http;

@@ -1,6 +1,7 @@
 //! A provider whose vectors are easy to compute by hand, and which counts what reaches it.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::common::Result as DataFusionResult;
@@ -32,7 +33,7 @@ impl Counts {
 }
 
 /// Models `mock` (3 dimensions), `mock-wide` (4 dimensions, of another space) and, for text and images, `mock-other`
-/// (3 dimensions, of another space).
+/// (3 dimensions, of another space), `mock-slow` (20 ms a call).
 #[derive(Debug)]
 struct MockProvider(Arc<Counts>);
 
@@ -49,6 +50,7 @@ impl MockProvider {
             "mock" => ("mock", 3),
             "mock-wide" => ("mock-wide", 4),
             "mock-other" => ("mock-other", 3),
+            "mock-slow" => ("mock-slow", 3),
             other => {
                 return Err(Error::Query(format!("unknown model '{other}': there are 'mock', 'mock-wide'")));
             }
@@ -95,6 +97,9 @@ impl TextEmbedder for MockModel {
     }
 
     async fn embed(&self, texts: &[&str]) -> Result<Embeddings> {
+        if self.space.name() == "mock-slow" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         if texts.contains(&"poison") {
             return Err(Error::Data("the text is poisoned".to_owned()));
         }
