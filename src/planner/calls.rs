@@ -21,11 +21,7 @@ pub(super) fn contains_async(expr: &Expr) -> bool {
     // the closure never fails
     let _ = expr.apply(|expr| {
         found |= as_async_call(expr).is_some();
-        Ok(if found {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     found
 }
@@ -36,11 +32,7 @@ pub(super) fn calls_async(plan: &LogicalPlan) -> bool {
     // the closure never fails
     let _ = plan.apply_expressions(|expr| {
         found |= contains_async(expr);
-        Ok(if found {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     found
 }
@@ -52,11 +44,7 @@ pub(super) fn is_correlated(plan: &LogicalPlan) -> bool {
     // the closure never fails
     let _ = plan.apply_expressions(|expr| {
         found |= expr.contains_outer();
-        Ok(if found {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     found
 }
@@ -80,18 +68,13 @@ pub(super) struct Guard {
 
 impl Guard {
     fn unless(conditions: &[Expr]) -> Self {
-        Self {
-            operand: None,
-            unless: conditions.to_vec(),
-            when: None,
-        }
+        Self { operand: None, unless: conditions.to_vec(), when: None }
     }
 
     /// Whether the guard can be evaluated a second time, before the call: it calls no async function, and it
     /// gives the same answer each time.
     fn is_repeatable(&self) -> bool {
-        self.conditions()
-            .all(|condition| !contains_async(condition) && !condition.is_volatile())
+        self.conditions().all(|condition| !contains_async(condition) && !condition.is_volatile())
     }
 
     /// Whether the guard itself waits for an async call.
@@ -100,11 +83,7 @@ impl Guard {
     }
 
     fn conditions(&self) -> impl Iterator<Item = &Expr> {
-        self.operand
-            .as_deref()
-            .into_iter()
-            .chain(&self.unless)
-            .chain(&self.when)
+        self.operand.as_deref().into_iter().chain(&self.unless).chain(&self.when)
     }
 
     /// `value` where the guard holds, else NULL.
@@ -112,12 +91,7 @@ impl Guard {
         let mut when_then: Vec<_> = self
             .unless
             .iter()
-            .map(|condition| {
-                (
-                    Box::new(condition.clone()),
-                    Box::new(Expr::Literal(null.clone(), None)),
-                )
-            })
+            .map(|condition| (Box::new(condition.clone()), Box::new(Expr::Literal(null.clone(), None))))
             .collect();
         let mut otherwise = None;
         match &self.when {
@@ -136,18 +110,11 @@ fn child_guards(expr: &Expr) -> Vec<Option<Guard>> {
     }
     match expr {
         Expr::Case(case) => {
-            let whens: Vec<Expr> = case
-                .when_then_expr
-                .iter()
-                .map(|(when, _)| when.as_ref().clone())
-                .collect();
+            let whens: Vec<Expr> =
+                case.when_then_expr.iter().map(|(when, _)| when.as_ref().clone()).collect();
             let guard = |unless: usize, when: Option<&Expr>| {
                 let (operand, unless) = (case.expr.clone(), whens[..unless].to_vec());
-                (!unless.is_empty() || when.is_some()).then(|| Guard {
-                    operand,
-                    unless,
-                    when: when.cloned(),
-                })
+                (!unless.is_empty() || when.is_some()).then(|| Guard { operand, unless, when: when.cloned() })
             };
             let mut guards = vec![];
             guards.extend(case.expr.iter().map(|_| None));
@@ -159,11 +126,7 @@ fn child_guards(expr: &Expr) -> Vec<Option<Guard>> {
         }
         // AND and OR: one side decides for some rows, the other is needed for the rest. The side without a
         // call decides, else the left one.
-        Expr::BinaryExpr(BinaryExpr {
-            left,
-            op: op @ (Operator::And | Operator::Or),
-            right,
-        }) => {
+        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
             let decided = |by: &Expr| match op {
                 Operator::And => Guard::unless(&[Expr::IsFalse(Box::new(by.clone()))]),
                 _ => Guard::unless(std::slice::from_ref(by)),
@@ -176,11 +139,7 @@ fn child_guards(expr: &Expr) -> Vec<Option<Guard>> {
         }
         Expr::AggregateFunction(AggregateFunction { params, .. }) => match &params.filter {
             Some(filter) => {
-                let guard = Guard {
-                    operand: None,
-                    unless: vec![],
-                    when: Some(filter.as_ref().clone()),
-                };
+                let guard = Guard { operand: None, unless: vec![], when: Some(filter.as_ref().clone()) };
                 vec![Some(guard); params.args.len()]
             }
             None => vec![],
@@ -205,11 +164,7 @@ pub(super) fn map_ready_calls(
             return Ok(Transformed::no(expr));
         }
         let replaced = replace(expr.clone(), guards)?;
-        return Ok(if replaced == expr {
-            Transformed::no(expr)
-        } else {
-            Transformed::yes(replaced)
-        });
+        return Ok(if replaced == expr { Transformed::no(expr) } else { Transformed::yes(replaced) });
     }
     let mut child_guards = child_guards(&expr).into_iter();
     expr.map_children(|child| match child_guards.next().flatten() {
@@ -252,13 +207,8 @@ pub(super) fn mask_call(call: Expr, guards: &[Guard], schema: &DFSchema) -> Resu
         return Ok(call);
     }
     let null = ScalarValue::try_new_null(&first.get_type(schema)?)?;
-    let mask = guards
-        .iter()
-        .rev()
-        .fold(first.clone(), |value, guard| guard.mask(value, &null));
-    let args = std::iter::once(mask)
-        .chain(function.args[1..].iter().cloned())
-        .collect();
+    let mask = guards.iter().rev().fold(first.clone(), |value, guard| guard.mask(value, &null));
+    let args = std::iter::once(mask).chain(function.args[1..].iter().cloned()).collect();
     let masked = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&function.func), args));
     let (before, after) = (call.to_field(schema)?.1, masked.to_field(schema));
     Ok(match after {

@@ -80,11 +80,7 @@ fn check_statement(statement: &DmlStatement) -> Result<()> {
         for expr in node.expressions() {
             found = found.take().or(find_call(&expr)?);
         }
-        Ok(if found.is_some() {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     };
     statement.input.apply_with_subqueries(&mut look)?;
     if let WriteOp::MergeInto(merge) = &statement.op {
@@ -106,11 +102,7 @@ fn find_call(expr: &Expr) -> Result<Option<String>> {
     let mut found = None;
     expr.apply(|expr| {
         found = as_async_call(expr).map(|call| call.name().to_owned());
-        Ok(if found.is_some() {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(found)
 }

@@ -30,10 +30,7 @@ impl OptimizerRule for DropInferred {
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         match plan {
             LogicalPlan::Join(join)
-                if matches!(
-                    join.join_type,
-                    JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi
-                ) =>
+                if matches!(join.join_type, JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi) =>
             {
                 drop_inferred(join)
             }
@@ -75,11 +72,7 @@ fn stated_of_right(join: &Join) -> Result<Vec<Expr>> {
 
 /// What the condition of `join` states of its left side, written over the bottom of it.
 fn stated_of_left(join: &Join) -> Result<Vec<Expr>> {
-    let keys: Vec<_> = join
-        .on
-        .iter()
-        .map(|(left, right)| (right.clone(), left.clone()))
-        .collect();
+    let keys: Vec<_> = join.on.iter().map(|(left, right)| (right.clone(), left.clone())).collect();
     stated_by_condition(join, &keys, &join.left)
 }
 
@@ -139,13 +132,7 @@ fn replace_columns(expr: &Expr, plan: &LogicalPlan) -> Result<Expr> {
     let Some(sources) = sources(plan) else {
         return Ok(expr.clone());
     };
-    let columns: Vec<_> = plan
-        .schema()
-        .columns()
-        .into_iter()
-        .map(Expr::Column)
-        .zip(sources)
-        .collect();
+    let columns: Vec<_> = plan.schema().columns().into_iter().map(Expr::Column).zip(sources).collect();
     replace(expr, &columns)
 }
 

@@ -32,10 +32,7 @@ impl OptimizerRule for EvaluateConstants {
     }
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        let enabled = config
-            .options()
-            .optimizer
-            .enable_physical_uncorrelated_scalar_subquery;
+        let enabled = config.options().optimizer.enable_physical_uncorrelated_scalar_subquery;
         if !enabled || !has_place(&plan) || !calls_async(&plan) {
             return Ok(Transformed::no(plan));
         }
@@ -65,17 +62,12 @@ fn has_place(plan: &LogicalPlan) -> bool {
     let works = match plan {
         LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::Aggregate(_) => true,
         // DataFusion cannot repartition or sort rows without columns by a scalar subquery
-        LogicalPlan::Window(_) | LogicalPlan::Sort(_) | LogicalPlan::Join(_) => plan
-            .inputs()
-            .iter()
-            .all(|input| !input.schema().fields().is_empty()),
+        LogicalPlan::Window(_) | LogicalPlan::Sort(_) | LogicalPlan::Join(_) => {
+            plan.inputs().iter().all(|input| !input.schema().fields().is_empty())
+        }
         _ => false,
     };
-    works
-        && plan
-            .inputs()
-            .iter()
-            .any(|input| input.max_rows().is_none_or(|rows| rows > 1))
+    works && plan.inputs().iter().any(|input| input.max_rows().is_none_or(|rows| rows > 1))
 }
 
 /// Whether `expr` has the same value for every row of the query.
@@ -104,10 +96,7 @@ fn is_constant(expr: &Expr) -> bool {
 
 /// `SELECT expr`, as a scalar subquery.
 fn once(expr: Expr) -> Result<Expr> {
-    let row = EmptyRelation {
-        produce_one_row: true,
-        schema: Arc::new(DFSchema::empty()),
-    };
+    let row = EmptyRelation { produce_one_row: true, schema: Arc::new(DFSchema::empty()) };
     let projection = Projection::try_new(vec![expr], Arc::new(LogicalPlan::EmptyRelation(row)))?;
     Ok(Expr::ScalarSubquery(Subquery {
         subquery: Arc::new(LogicalPlan::Projection(projection)),

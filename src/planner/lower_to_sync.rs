@@ -43,9 +43,7 @@ impl LowerToSync {
     pub(super) const NAME: &'static str = "semantic.lower_to_sync";
 
     pub(super) fn new(twins: impl IntoIterator<Item = SyncTwin>) -> Self {
-        Self {
-            twins: twins.into_iter().map(|twin| (twin.name.clone(), twin)).collect(),
-        }
+        Self { twins: twins.into_iter().map(|twin| (twin.name.clone(), twin)).collect() }
     }
 
     /// `expr` with every call that has a twin replaced, at any depth.

@@ -27,6 +27,7 @@ mod drop_inferred;
 mod evaluate_constants;
 mod extract_async;
 mod lower_to_sync;
+pub mod named_arguments;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -50,13 +51,7 @@ use lower_to_sync::LowerToSync;
 /// Installing them again changes nothing; the twins given first stay.
 pub fn register(ctx: &SessionContext, twins: Vec<SyncTwin>) -> Result<()> {
     let state = ctx.state_ref();
-    if state
-        .read()
-        .analyzer()
-        .function_rewrites()
-        .iter()
-        .any(|rewrite| rewrite.name() == LowerToSync::NAME)
-    {
+    if state.read().analyzer().function_rewrites().iter().any(|rewrite| rewrite.name() == LowerToSync::NAME) {
         return Ok(());
     }
     let lower = Arc::new(LowerToSync::new(twins));

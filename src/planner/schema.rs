@@ -37,21 +37,11 @@ pub(super) fn project_as(
     input: Arc<LogicalPlan>,
     schema: &DFSchemaRef,
 ) -> Result<LogicalPlan> {
-    let exprs = exprs
-        .into_iter()
-        .zip(schema.columns())
-        .map(|(expr, Column { relation, name, .. })| {
-            let same = expr.qualified_name() == (relation.clone(), name.clone());
-            if same {
-                expr
-            } else {
-                expr.alias_qualified(relation, name)
-            }
-        });
-    Ok(LogicalPlan::Projection(Projection::try_new(
-        exprs.collect(),
-        input,
-    )?))
+    let exprs = exprs.into_iter().zip(schema.columns()).map(|(expr, Column { relation, name, .. })| {
+        let same = expr.qualified_name() == (relation.clone(), name.clone());
+        if same { expr } else { expr.alias_qualified(relation, name) }
+    });
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs.collect(), input)?))
 }
 
 /// `plan` projected to `columns`, under the names of `schema`, if that makes a difference.
@@ -59,9 +49,5 @@ pub(super) fn restore(plan: LogicalPlan, columns: Vec<Column>, schema: &DFSchema
     if plan.schema().columns() == schema.columns() {
         return Ok(plan);
     }
-    project_as(
-        columns.into_iter().map(Expr::Column).collect(),
-        Arc::new(plan),
-        schema,
-    )
+    project_as(columns.into_iter().map(Expr::Column).collect(), Arc::new(plan), schema)
 }

@@ -72,10 +72,8 @@ pub(super) fn add_columns(
     avoid: &DFSchema,
 ) -> Result<(Arc<LogicalPlan>, CallColumns)> {
     let (input, mut columns) = reuse_columns(input, calls, avoid)?;
-    let new: Vec<&Expr> = calls
-        .iter()
-        .filter(|call| !columns.iter().any(|(known, _)| known == *call))
-        .collect();
+    let new: Vec<&Expr> =
+        calls.iter().filter(|call| !columns.iter().any(|(known, _)| known == *call)).collect();
     if new.is_empty() {
         return Ok((input, columns));
     }
@@ -85,10 +83,7 @@ pub(super) fn add_columns(
         exprs.push(call.clone().alias(&name));
         columns.push((call.clone(), Expr::Column(Column::new_unqualified(name))));
     }
-    Ok((
-        Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, input)?)),
-        columns,
-    ))
+    Ok((Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, input)?)), columns))
 }
 
 fn reuse_columns(
@@ -111,10 +106,7 @@ fn reuse_columns(
 /// `count` names for new columns that no field of `schemas` has.
 pub(super) fn free_names(count: usize, schemas: &[&DFSchema]) -> Vec<String> {
     let names = (1..).map(|n| format!("{PREFIX}{n}"));
-    names
-        .filter(|name| !schemas.iter().any(|schema| has_name(schema, name)))
-        .take(count)
-        .collect()
+    names.filter(|name| !schemas.iter().any(|schema| has_name(schema, name))).take(count).collect()
 }
 
 /// Whether a field of `schema` has this name, whatever its qualifier.
@@ -125,18 +117,13 @@ pub(super) fn has_name(schema: &DFSchema, name: &str) -> bool {
 /// `exprs` with every expression that `columns` names replaced by its column.
 pub(super) fn substitute(exprs: Vec<Expr>, columns: &[(Expr, Expr)]) -> Result<Vec<Expr>> {
     let replace = |expr: Expr| {
-        let column = columns
-            .iter()
-            .find_map(|(call, column)| (*call == expr).then(|| column.clone()));
+        let column = columns.iter().find_map(|(call, column)| (*call == expr).then(|| column.clone()));
         Ok(match column {
             Some(column) => Transformed::new(column, true, TreeNodeRecursion::Jump),
             None => Transformed::no(expr),
         })
     };
-    exprs
-        .into_iter()
-        .map(|expr| Ok(expr.transform_down(replace)?.data))
-        .collect()
+    exprs.into_iter().map(|expr| Ok(expr.transform_down(replace)?.data)).collect()
 }
 
 /// The calls of some expressions that can be computed next.
@@ -189,11 +176,7 @@ pub(super) fn ready_calls(exprs: &[Expr]) -> Result<ReadyCalls> {
 fn mask_calls(exprs: Vec<Expr>, unconditional: &[Expr], schema: &DFSchema) -> Result<Vec<Expr>> {
     let mask = |expr: Expr| {
         let masked = map_ready_calls(expr.clone(), &mut vec![], &mut |call, guards| {
-            if unconditional.contains(&call) {
-                Ok(call)
-            } else {
-                mask_call(call, guards, schema)
-            }
+            if unconditional.contains(&call) { Ok(call) } else { mask_call(call, guards, schema) }
         })?;
         if !masked.transformed {
             return Ok(expr);

@@ -76,11 +76,7 @@ fn add_side(
     calls: &[Expr],
     other: &DFSchema,
 ) -> Result<(Arc<LogicalPlan>, CallColumns)> {
-    if calls.is_empty() {
-        Ok((side, vec![]))
-    } else {
-        add_columns(side, calls, other)
-    }
+    if calls.is_empty() { Ok((side, vec![])) } else { add_columns(side, calls, other) }
 }
 
 fn check_one_sided(

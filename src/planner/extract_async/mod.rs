@@ -76,22 +76,15 @@ impl OptimizerRule for ExtractAsync {
     }
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the last step of functions that can fail"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "the last step of functions that can fail")]
 fn changed(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(plan))
 }
 
 /// A projection keeps the calls that it can compute itself.
 fn project(node: Projection) -> Result<Transformed<LogicalPlan>> {
-    let (input, exprs) = extract(
-        Arc::clone(&node.input),
-        node.expr.clone(),
-        Place::Here,
-        &DFSchema::empty(),
-    )?;
+    let (input, exprs) =
+        extract(Arc::clone(&node.input), node.expr.clone(), Place::Here, &DFSchema::empty())?;
     if Arc::ptr_eq(&input, &node.input) && exprs == node.expr {
         return Ok(Transformed::no(LogicalPlan::Projection(node)));
     }
@@ -115,12 +108,7 @@ fn without_selection(input: Arc<LogicalPlan>) -> Arc<LogicalPlan> {
 
 /// Whether one field alone of `plan` has this name.
 fn is_only(plan: &LogicalPlan, name: &str) -> bool {
-    plan.schema()
-        .fields()
-        .iter()
-        .filter(|field| field.name() == name)
-        .count()
-        == 1
+    plan.schema().fields().iter().filter(|field| field.name() == name).count() == 1
 }
 
 /// A filter runs its cheap conjuncts first, then those with calls in the order in which they are written, each
@@ -130,9 +118,8 @@ fn filter(node: Filter) -> Result<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(LogicalPlan::Filter(node)));
     }
     let schema = Arc::clone(node.input.schema());
-    let (slow, cheap): (Vec<_>, Vec<_>) = split_conjunction_owned(node.predicate)
-        .into_iter()
-        .partition(contains_async);
+    let (slow, cheap): (Vec<_>, Vec<_>) =
+        split_conjunction_owned(node.predicate).into_iter().partition(contains_async);
     let mut plan = filter_first(cheap, node.input)?;
     for conjunct in slow {
         let (input, exprs) = extract(plan, vec![conjunct], Place::Below, &DFSchema::empty())?;

@@ -61,10 +61,7 @@ fn reuse_in_projection(
         return Ok(None);
     };
     let below = &below[0];
-    if let Some(index) = projection
-        .expr
-        .iter()
-        .position(|expr| expr.clone().unalias_nested().data == *below)
+    if let Some(index) = projection.expr.iter().position(|expr| expr.clone().unalias_nested().data == *below)
     {
         let column = Column::from(projection.schema.qualified_field(index));
         return Ok(Some((Arc::clone(plan), column)));
@@ -72,11 +69,7 @@ fn reuse_in_projection(
     let Some((input, column)) = reuse(&projection.input, below)? else {
         return Ok(None);
     };
-    if let Some(index) = projection
-        .expr
-        .iter()
-        .position(|expr| *expr == Expr::Column(column.clone()))
-    {
+    if let Some(index) = projection.expr.iter().position(|expr| *expr == Expr::Column(column.clone())) {
         let column = Column::from(projection.schema.qualified_field(index));
         let plan = LogicalPlan::Projection(Projection::try_new(projection.expr.clone(), input)?);
         return Ok(Some((Arc::new(plan), column)));
@@ -88,10 +81,7 @@ fn reuse_in_projection(
         (Expr::Column(column.clone()), column)
     };
     let exprs = projection.expr.iter().cloned().chain([expr]).collect();
-    Ok(Some((
-        Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, input)?)),
-        column,
-    )))
+    Ok(Some((Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, input)?)), column)))
 }
 
 fn reuse_in_join(join: &Join, call: &Expr) -> Result<Option<(Arc<LogicalPlan>, Column)>> {
@@ -102,11 +92,7 @@ fn reuse_in_join(join: &Join, call: &Expr) -> Result<Option<(Arc<LogicalPlan>, C
         JoinType::Full => (false, false),
     };
     for (rows, is_left) in [(left_rows, true), (right_rows, false)] {
-        let (side, other) = if is_left {
-            (&join.left, &join.right)
-        } else {
-            (&join.right, &join.left)
-        };
+        let (side, other) = if is_left { (&join.left, &join.right) } else { (&join.right, &join.left) };
         if !rows || !within(call, side) {
             continue;
         }
@@ -116,11 +102,7 @@ fn reuse_in_join(join: &Join, call: &Expr) -> Result<Option<(Arc<LogicalPlan>, C
         if has_name(other.schema(), &column.name) && !side.schema().has_column(&column) {
             continue;
         }
-        let (left, right) = if is_left {
-            (input, Arc::clone(other))
-        } else {
-            (Arc::clone(other), input)
-        };
+        let (left, right) = if is_left { (input, Arc::clone(other)) } else { (Arc::clone(other), input) };
         let join = Join::try_new(
             left,
             right,

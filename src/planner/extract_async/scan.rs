@@ -21,9 +21,7 @@ pub(super) fn extract_from_scan(scan: TableScan) -> Result<Transformed<LogicalPl
     }
     let schema = Arc::clone(&scan.projected_schema);
     let (slow, cheap): (Vec<_>, Vec<_>) = scan.filters.iter().cloned().partition(contains_async);
-    let support = scan
-        .source
-        .supports_filters_pushdown(&slow.iter().collect::<Vec<_>>())?;
+    let support = scan.source.supports_filters_pushdown(&slow.iter().collect::<Vec<_>>())?;
     let exact: Vec<Expr> = slow
         .into_iter()
         .zip(support)
@@ -41,10 +39,7 @@ pub(super) fn extract_from_scan(scan: TableScan) -> Result<Transformed<LogicalPl
             }
         }
     }
-    let scan = TableScanBuilder::from(scan)
-        .with_filters(cheap)
-        .with_projection(projection)
-        .build()?;
+    let scan = TableScanBuilder::from(scan).with_filters(cheap).with_projection(projection).build()?;
     let scan = Arc::new(LogicalPlan::TableScan(scan));
     let plan = match on_top(exact, Arc::clone(&scan))? {
         Some(LogicalPlan::Filter(above)) => filter(above)?.data,

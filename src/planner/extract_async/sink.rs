@@ -14,22 +14,12 @@ use crate::planner::calls::{calls_async, contains_async};
 /// for another node.
 pub(in crate::planner) fn sources(node: &LogicalPlan) -> Option<Vec<Expr>> {
     match node {
-        LogicalPlan::Projection(projection) => Some(
-            projection
-                .expr
-                .iter()
-                .map(|expr| expr.clone().unalias_nested().data)
-                .collect(),
-        ),
-        LogicalPlan::SubqueryAlias(alias) => Some(
-            alias
-                .input
-                .schema()
-                .columns()
-                .into_iter()
-                .map(Expr::Column)
-                .collect(),
-        ),
+        LogicalPlan::Projection(projection) => {
+            Some(projection.expr.iter().map(|expr| expr.clone().unalias_nested().data).collect())
+        }
+        LogicalPlan::SubqueryAlias(alias) => {
+            Some(alias.input.schema().columns().into_iter().map(Expr::Column).collect())
+        }
         _ => None,
     }
 }
@@ -49,9 +39,7 @@ pub(super) fn through(exprs: &[Expr], node: &LogicalPlan) -> Result<Option<Vec<E
         }
         _ => Ok(Transformed::no(expr)),
     };
-    let replaced = exprs
-        .iter()
-        .map(|expr| Ok(expr.clone().transform_up(&mut replace)?.data));
+    let replaced = exprs.iter().map(|expr| Ok(expr.clone().transform_up(&mut replace)?.data));
     let replaced = replaced.collect::<Result<Vec<_>>>()?;
     Ok(possible.then_some(replaced))
 }
@@ -92,10 +80,7 @@ pub(super) fn reaches_async(plan: &LogicalPlan) -> bool {
 }
 
 fn filter_passes(plan: &LogicalPlan) -> bool {
-    matches!(
-        plan,
-        LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_)
-    )
+    matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_))
 }
 
 fn sort_passes(plan: &LogicalPlan) -> bool {
@@ -128,9 +113,7 @@ pub(super) fn on_top(conjuncts: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<Op
         return Ok(None);
     }
     all.extend(conjuncts);
-    conjunction(all)
-        .map(|predicate| Filter::try_new(predicate, input).map(LogicalPlan::Filter))
-        .transpose()
+    conjunction(all).map(|predicate| Filter::try_new(predicate, input).map(LogicalPlan::Filter)).transpose()
 }
 
 /// The input of `sort` with the same sort and limit below the async calls that its keys do not depend on, as made
@@ -148,17 +131,7 @@ pub(super) fn sort_first(
         if input.max_rows().is_some_and(|rows| rows <= fetch) {
             return Ok(None);
         }
-        let expr = sort
-            .expr
-            .iter()
-            .zip(keys)
-            .map(|(key, expr)| key.with_expr(expr))
-            .collect();
-        rewrite(Sort {
-            expr,
-            input: Arc::clone(input),
-            fetch: Some(fetch),
-        })
-        .map(Some)
+        let expr = sort.expr.iter().zip(keys).map(|(key, expr)| key.with_expr(expr)).collect();
+        rewrite(Sort { expr, input: Arc::clone(input), fetch: Some(fetch) }).map(Some)
     })
 }

@@ -22,20 +22,14 @@ pub(super) fn extract_from_values(values: &Values) -> Result<LogicalPlan> {
         return Ok(plan);
     }
     let rows = values.values.iter().map(|row| {
-        let empty = EmptyRelation {
-            produce_one_row: true,
-            schema: Arc::new(DFSchema::empty()),
-        };
+        let empty = EmptyRelation { produce_one_row: true, schema: Arc::new(DFSchema::empty()) };
         named(row.clone(), LogicalPlan::EmptyRelation(empty), &values.schema).map(Arc::new)
     });
     let mut rows = rows.collect::<Result<Vec<_>>>()?;
     if rows.len() == 1 {
         return Ok(Arc::unwrap_or_clone(rows.remove(0)));
     }
-    Ok(LogicalPlan::Union(Union {
-        inputs: rows,
-        schema: Arc::clone(&values.schema),
-    }))
+    Ok(LogicalPlan::Union(Union { inputs: rows, schema: Arc::clone(&values.schema) }))
 }
 
 /// The projection over a `VALUES` of literals, if the rows of each column differ in nothing but literals.
@@ -114,14 +108,9 @@ fn column_expr(number: usize) -> Expr {
 
 /// The projection of `exprs` with the names and the types of `schema`, its own calls extracted.
 fn named(exprs: Vec<Expr>, input: LogicalPlan, schema: &DFSchemaRef) -> Result<LogicalPlan> {
-    let exprs = exprs
-        .into_iter()
-        .zip(schema.iter())
-        .map(|(expr, (relation, field))| {
-            Ok(expr
-                .cast_to(field.data_type(), input.schema())?
-                .alias_qualified(relation.cloned(), field.name()))
-        });
+    let exprs = exprs.into_iter().zip(schema.iter()).map(|(expr, (relation, field))| {
+        Ok(expr.cast_to(field.data_type(), input.schema())?.alias_qualified(relation.cloned(), field.name()))
+    });
     let exprs = exprs.collect::<Result<Vec<_>>>()?;
     Ok(project(Projection::try_new(exprs, Arc::new(input))?)?.data)
 }

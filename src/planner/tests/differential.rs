@@ -9,10 +9,7 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
 
@@ -82,11 +79,8 @@ impl Random {
                     "LEFT ANTI JOIN",
                 ]);
                 let (left, right) = (self.pick(&["t", "n"]), self.pick(&["t", "n"]));
-                let columns: &[&str] = if join == "JOIN" {
-                    &["a.x", "a.y", "b.u", "b.v"]
-                } else {
-                    &["b.u", "b.v"]
-                };
+                let columns: &[&str] =
+                    if join == "JOIN" { &["a.x", "a.y", "b.u", "b.v"] } else { &["b.u", "b.v"] };
                 let (key, other) = (self.value(&["a.x", "a.y"], 1), self.value(&["b.u", "b.v"], 1));
                 let (op, more) = (self.pick(&["=", "=", "<"]), self.condition(columns, 1));
                 let visible = if join.starts_with("LEFT ") && join != "LEFT JOIN" {
@@ -157,10 +151,7 @@ async fn random_queries() {
             (_, Err(_)) => {}
         }
     }
-    assert!(
-        compared * 10 > count * 7,
-        "only {compared} of {count} queries were comparable"
-    );
+    assert!(compared * 10 > count * 7, "only {compared} of {count} queries were comparable");
 }
 
 /// Whether the error is one that a query may get from the planner rules.

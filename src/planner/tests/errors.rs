@@ -51,10 +51,7 @@ async fn correlated_over_both_sides() {
 async fn statements_that_the_table_executes() {
     for (verb, sql) in [
         ("DELETE", "DELETE FROM t WHERE f(x) > 10"),
-        (
-            "DELETE",
-            "DELETE FROM t WHERE x IN (SELECT x FROM t WHERE f(x) > 10)",
-        ),
+        ("DELETE", "DELETE FROM t WHERE x IN (SELECT x FROM t WHERE f(x) > 10)"),
         ("UPDATE", "UPDATE t SET y = 1 WHERE f(x) > 10"),
         ("UPDATE", "UPDATE t SET y = f(x)"),
     ] {
@@ -95,10 +92,7 @@ async fn correlated_beyond_datafusion() {
     ] {
         let root = |error: datafusion::error::DataFusionError| error.find_root().to_string();
         let found = Session::new(1).run(sql).await.map_err(root).unwrap_err();
-        assert!(
-            found.starts_with("This feature is not implemented"),
-            "{sql}: {found}"
-        );
+        assert!(found.starts_with("This feature is not implemented"), "{sql}: {found}");
         let reference = Session::reference(1).run(sql).await.map_err(root).unwrap_err();
         assert_eq!(found, reference, "{sql}");
     }

@@ -42,10 +42,7 @@ impl Counts {
     fn take(&self) -> String {
         let counts = std::mem::take(&mut *self.0.lock().unwrap());
         let counts = counts.into_iter().filter(|(_, rows)| *rows > 0);
-        counts
-            .map(|(name, rows)| format!("{name}={rows}"))
-            .collect::<Vec<_>>()
-            .join(" ")
+        counts.map(|(name, rows)| format!("{name}={rows}")).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -81,10 +78,7 @@ impl Mock {
         if !self.counted_as.is_empty() {
             self.counts.add(self.counted_as, first.len() - first.null_count());
         }
-        let values: Int64Array = first
-            .iter()
-            .map(|x| x.map(|x| x.wrapping_mul(self.factor)))
-            .collect();
+        let values: Int64Array = first.iter().map(|x| x.map(|x| x.wrapping_mul(self.factor))).collect();
         Ok(ColumnarValue::Array(Arc::new(values)))
     }
 }
@@ -107,9 +101,7 @@ impl ScalarUDFImpl for Mock {
             "tag" => HashMap::from([("made_by".to_owned(), self.name.to_owned())]),
             _ => HashMap::new(),
         };
-        Ok(Arc::new(
-            Field::new(self.name, DataType::Int64, true).with_metadata(metadata),
-        ))
+        Ok(Arc::new(Field::new(self.name, DataType::Int64, true).with_metadata(metadata)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -135,17 +127,12 @@ impl Session {
     /// With async functions and the planner rules.
     fn new(partitions: usize) -> Self {
         let session = Self::bare(partitions);
-        let twin = |name, when| SyncTwin {
-            name: String::from(name),
-            twin: Arc::new(session.sync(name)),
-            when,
-        };
+        let twin =
+            |name, when| SyncTwin { name: String::from(name), twin: Arc::new(session.sync(name)), when };
         let twins = vec![twin("pic", When::WhenNested), twin("dist", When::Always)];
         for name in ["f", "g", "pic", "dist", "tag"] {
             let mock = session.mock(name, name);
-            session
-                .ctx
-                .register_udf(AsyncScalarUDF::new(Arc::new(mock)).into_scalar_udf());
+            session.ctx.register_udf(AsyncScalarUDF::new(Arc::new(mock)).into_scalar_udf());
         }
         register(&session.ctx, twins).unwrap();
         session
@@ -161,9 +148,7 @@ impl Session {
     }
 
     fn bare(partitions: usize) -> Self {
-        let config = SessionConfig::new()
-            .with_target_partitions(partitions)
-            .with_information_schema(true);
+        let config = SessionConfig::new().with_target_partitions(partitions).with_information_schema(true);
         let ctx = SessionContext::new_with_config(config);
         let table = |name: &str, batches: Vec<RecordBatch>| {
             let schema = batches[0].schema();
@@ -171,27 +156,17 @@ impl Session {
             for (i, batch) in batches.into_iter().enumerate() {
                 parts[i % partitions].push(batch);
             }
-            ctx.register_table(name, Arc::new(MemTable::try_new(schema, parts).unwrap()))
-                .unwrap();
+            ctx.register_table(name, Arc::new(MemTable::try_new(schema, parts).unwrap())).unwrap();
         };
-        table(
-            "t",
-            vec![batch(&[Some(1), Some(2), Some(3)], &[Some(2), Some(3), Some(4)])],
-        );
-        table(
-            "n",
-            vec![batch(&[Some(1), None, Some(3)], &[None, Some(5), Some(6)])],
-        );
+        table("t", vec![batch(&[Some(1), Some(2), Some(3)], &[Some(2), Some(3), Some(4)])]);
+        table("n", vec![batch(&[Some(1), None, Some(3)], &[None, Some(5), Some(6)])]);
         let big = (0..200).map(|b| {
             let x: Vec<_> = (b * 100..b * 100 + 100).map(Some).collect();
             let y: Vec<_> = x.iter().map(|x| x.map(|x| x % 10)).collect();
             batch(&x, &y)
         });
         table("big", big.collect());
-        Self {
-            ctx,
-            counts: Counts::default(),
-        }
+        Self { ctx, counts: Counts::default() }
     }
 
     fn mock(&self, name: &'static str, counted_as: &'static str) -> Mock {
@@ -203,13 +178,7 @@ impl Session {
             _ => (1, 2),
         };
         let signature = Signature::exact(vec![DataType::Int64; arguments], Volatility::Stable);
-        Mock {
-            name,
-            counted_as,
-            factor,
-            signature,
-            counts: self.counts.clone(),
-        }
+        Mock { name, counted_as, factor, signature, counts: self.counts.clone() }
     }
 
     fn sync(&self, name: &'static str) -> ScalarUDF {
@@ -251,21 +220,13 @@ impl Session {
 fn batch(x: &[Option<i64>], y: &[Option<i64>]) -> RecordBatch {
     let z: StringArray = x.iter().map(|x| x.map(|x| format!("z{x}"))).collect();
     let (x, y) = (Int64Array::from(x.to_vec()), Int64Array::from(y.to_vec()));
-    let columns = [
-        ("x", Arc::new(x) as ArrayRef, true),
-        ("y", Arc::new(y), true),
-        ("z", Arc::new(z), true),
-    ];
+    let columns = [("x", Arc::new(x) as ArrayRef, true), ("y", Arc::new(y), true), ("z", Arc::new(z), true)];
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 
 fn format_row(batch: &RecordBatch, row: usize) -> String {
     let value = |column: &ArrayRef| {
-        if column.is_null(row) {
-            "-".to_owned()
-        } else {
-            array_value_to_string(column, row).unwrap()
-        }
+        if column.is_null(row) { "-".to_owned() } else { array_value_to_string(column, row).unwrap() }
     };
     batch.columns().iter().map(value).collect::<Vec<_>>().join("|")
 }
@@ -280,10 +241,7 @@ async fn check_all(cases: &[Case]) {
     for (sql, rows, counts) in cases {
         for partitions in [1, 4] {
             let session = Session::new(partitions);
-            let reference = Session::reference(partitions)
-                .run(sql)
-                .await
-                .unwrap_or_else(|e| e.to_string());
+            let reference = Session::reference(partitions).run(sql).await.unwrap_or_else(|e| e.to_string());
             let found = session.run(sql).await.unwrap_or_else(|e| e.to_string());
             let found_counts = session.counts.take();
             if found != *rows || found_counts != *counts || reference != found {

@@ -48,24 +48,13 @@ async fn a_table_is_never_given_a_call() {
     for partitions in [1, 4] {
         let session = Session::new(partitions);
         let table = session.ctx.table_provider("t").await.unwrap();
-        session
-            .ctx
-            .register_table("exact", Arc::new(Exact(table)))
-            .unwrap();
+        session.ctx.register_table("exact", Arc::new(Exact(table))).unwrap();
         for (sql, rows, counts) in [
             ("SELECT y FROM exact WHERE f(x) > 10", "3 4", "f=3"),
             ("SELECT * FROM exact WHERE f(x) > 10", "2|3|z2 3|4|z3", "f=3"),
-            (
-                "SELECT y, f(x) FROM exact WHERE f(x) > 10 AND g(y) = 400",
-                "4|30",
-                "f=3 g=2",
-            ),
+            ("SELECT y, f(x) FROM exact WHERE f(x) > 10 AND g(y) = 400", "4|30", "f=3 g=2"),
             ("SELECT count(*) FROM exact WHERE f(x) > 10", "2", "f=3"),
-            (
-                "SELECT z FROM exact WHERE f(x) > 10 ORDER BY y DESC LIMIT 1",
-                "z3",
-                "f=3",
-            ),
+            ("SELECT z FROM exact WHERE f(x) > 10 ORDER BY y DESC LIMIT 1", "z3", "f=3"),
             ("SELECT z FROM exact WHERE f(x) > 10 LIMIT 0", "", ""),
         ] {
             assert_eq!(session.run(sql).await.unwrap(), rows, "{sql}");
@@ -111,10 +100,7 @@ async fn explain_calls_nothing() {
         assert_eq!(session.counts.take(), "");
     }
     let session = Session::new(1);
-    session
-        .run("EXPLAIN ANALYZE SELECT f(x) FROM t WHERE f(x) > f(1)")
-        .await
-        .unwrap();
+    session.run("EXPLAIN ANALYZE SELECT f(x) FROM t WHERE f(x) > f(1)").await.unwrap();
     assert_eq!(session.counts.take(), "f=4");
 }
 
@@ -134,11 +120,7 @@ async fn optimizing_twice_is_optimizing_once() {
         let plan = state.create_logical_plan(sql).await.unwrap();
         let once = state.optimize(&plan).unwrap();
         let twice = state.optimize(&once).unwrap();
-        assert_eq!(
-            twice.display_indent().to_string(),
-            once.display_indent().to_string(),
-            "{sql}"
-        );
+        assert_eq!(twice.display_indent().to_string(), once.display_indent().to_string(), "{sql}");
     }
 }
 
@@ -166,20 +148,9 @@ async fn metadata_survives() {
         "SELECT CASE WHEN x > 1 THEN tag(x) END AS c, tag(y) AS d FROM t",
         "SELECT tag(a) AS d FROM (VALUES (1), (2)) AS v (a)",
     ] {
-        let batches = Session::new(4)
-            .ctx
-            .sql(sql)
-            .await
-            .unwrap()
-            .collect()
-            .await
-            .unwrap();
+        let batches = Session::new(4).ctx.sql(sql).await.unwrap().collect().await.unwrap();
         let schema = batches[0].schema();
         let field = schema.field_with_name("d").unwrap();
-        assert_eq!(
-            field.metadata().get("made_by").map(String::as_str),
-            Some("tag"),
-            "{sql}"
-        );
+        assert_eq!(field.metadata().get("made_by").map(String::as_str), Some("tag"), "{sql}");
     }
 }

@@ -1,0 +1,184 @@
+//! A script, split into statements that know where they stand.
+
+use datafusion::sql::sqlparser::dialect::Dialect;
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer, TokenizerError};
+
+/// One statement of a script, without its semicolon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statement<'a> {
+    /// from its first token to its last
+    pub text: &'a str,
+    /// where its first token stands in the script, from line 1, column 1
+    pub start: Position,
+}
+
+/// A place in a text: lines and columns count from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// lines count from 1
+    pub line: u64,
+    /// so do columns, in characters
+    pub column: u64,
+}
+
+impl From<Location> for Position {
+    fn from(location: Location) -> Self {
+        Self { line: location.line, column: location.column }
+    }
+}
+
+impl Position {
+    /// Where a place that was counted within the statement that starts here stands in the script.
+    #[must_use]
+    pub fn offset_by(self, inner: Self) -> Self {
+        match inner.line {
+            0 | 1 => Self { line: self.line, column: self.column + inner.column.saturating_sub(1) },
+            line => Self { line: self.line + line - 1, column: inner.column },
+        }
+    }
+}
+
+/// Splits at the semicolons that are not inside a string, a quoted name or a comment.
+///
+/// Fails where the script has no tokens, such as at a string that does not end: from there on it would be a guess
+/// what is a statement and what is text.
+pub fn split<'a>(script: &'a str, dialect: &dyn Dialect) -> Result<Vec<Statement<'a>>, TokenizerError> {
+    let tokens = Tokenizer::new(dialect, script).tokenize_with_location()?;
+    let mut offsets = Offsets::new(script);
+    let mut statements = Vec::new();
+    let mut current: Option<(Position, usize, usize)> = None;
+    for token in &tokens {
+        match &token.token {
+            Token::Whitespace(_) | Token::EOF => {}
+            Token::SemiColon => statements.extend(current.take()),
+            _ => {
+                let start = offsets.of(token.span.start);
+                let end = offsets.of(token.span.end);
+                let first = current
+                    .map_or((token.span.start.into(), start), |(position, start, _)| (position, start));
+                current = Some((first.0, first.1, end));
+            }
+        }
+    }
+    statements.extend(current);
+    let statement = |(start, from, to)| Statement { text: &script[from..to], start };
+    Ok(statements.into_iter().map(statement).collect())
+}
+
+/// Whether a shell should run what was typed, or wait for more: a statement ends with a semicolon.
+#[must_use]
+pub fn is_complete(typed: &str, dialect: &dyn Dialect) -> bool {
+    match Tokenizer::new(dialect, typed).tokenize() {
+        Ok(tokens) => {
+            let last = tokens.iter().rfind(|token| !matches!(token, Token::Whitespace(_) | Token::EOF));
+            last.is_none_or(|token| *token == Token::SemiColon)
+        }
+        // what is not closed may still be; any other error is shown at once
+        Err(e) => !["EOF", "Unterminated"].iter().any(|sign| e.message.contains(sign)),
+    }
+}
+
+/// Turns the tokenizer's lines and columns into byte offsets, in one pass: tokens come in order.
+struct Offsets<'a> {
+    rest: std::str::CharIndices<'a>,
+    length: usize,
+    at: Location,
+}
+
+impl<'a> Offsets<'a> {
+    fn new(script: &'a str) -> Self {
+        Self { rest: script.char_indices(), length: script.len(), at: Location::new(1, 1) }
+    }
+
+    /// Must be asked for places in ascending order.
+    fn of(&mut self, place: Location) -> usize {
+        while self.at < place {
+            match self.rest.next() {
+                Some((_, '\n')) => self.at = Location::new(self.at.line + 1, 1),
+                Some(_) => self.at.column += 1,
+                None => return self.length,
+            }
+        }
+        self.rest.offset()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::{GenericDialect, PostgreSqlDialect};
+
+    use super::*;
+
+    fn texts(script: &str) -> Vec<&str> {
+        split(script, &GenericDialect {}).unwrap().iter().map(|statement| statement.text).collect()
+    }
+
+    #[test]
+    fn semicolons_end_statements() {
+        assert_eq!(texts("SELECT 1; SELECT 2 ;\nSELECT 3"), ["SELECT 1", "SELECT 2", "SELECT 3"]);
+        assert_eq!(texts(""), [""; 0]);
+        assert_eq!(texts(" ;; -- nothing\n ; /* here */"), [""; 0]);
+    }
+
+    #[test]
+    fn semicolons_in_quotes_and_comments_do_not() {
+        for statement in [
+            "SELECT ';'",
+            "SELECT 'it''s; '",
+            r#"SELECT ";" FROM t"#,
+            "SELECT $$a;b$$",
+            "SELECT $x$a;$$;b$x$",
+            "SELECT 1 -- a;b\n + 2",
+            "SELECT /* a; /* b; */ c; */ 1",
+            "SELECT 'ü;ß' AS \"日;本\"",
+        ] {
+            assert_eq!(texts(&format!("{statement};SELECT 2")), [statement, "SELECT 2"]);
+        }
+    }
+
+    #[test]
+    fn comments_around_a_statement_are_not_part_of_it() {
+        assert_eq!(
+            texts("-- first\nSELECT 1 /* done */; -- next\nSELECT 2 -- end"),
+            ["SELECT 1", "SELECT 2"]
+        );
+    }
+
+    #[test]
+    fn statements_know_where_they_start() {
+        let script = "SELECT '日本';  SELECT 2;\n\n  SELECT\r\n 3";
+        let places: Vec<_> = split(script, &GenericDialect {})
+            .unwrap()
+            .iter()
+            .map(|statement| (statement.start.line, statement.start.column, statement.text))
+            .collect();
+        assert_eq!(places, [(1, 1, "SELECT '日本'"), (1, 15, "SELECT 2"), (3, 3, "SELECT\r\n 3")]);
+    }
+
+    #[test]
+    fn places_within_a_statement_become_places_in_the_script() {
+        let place = |line, column| Position { line, column };
+        assert_eq!(place(3, 5).offset_by(place(1, 8)), place(3, 12));
+        assert_eq!(place(3, 5).offset_by(place(2, 8)), place(4, 8));
+    }
+
+    #[test]
+    fn what_does_not_end_is_an_error_at_its_start() {
+        let error = split("SELECT 1;\nSELECT 'a", &GenericDialect {}).unwrap_err();
+        assert_eq!((error.location.line, error.location.column), (2, 8));
+    }
+
+    #[test]
+    fn a_shell_waits_for_the_semicolon() {
+        let complete = |typed| is_complete(typed, &PostgreSqlDialect {});
+        for typed in ["", "SELECT 1;", "SELECT 1; -- done", "SELECT 1;\n", "-- a note", "SELECT 1; SELECT 2;"]
+        {
+            assert!(complete(typed), "{typed}");
+        }
+        for typed in
+            ["SELECT", "SELECT ';", "SELECT 1; SELECT", "/* a;", "SELECT $$;", "SELECT \";", "SELECT 1 -- ;"]
+        {
+            assert!(!complete(typed), "{typed}");
+        }
+    }
+}

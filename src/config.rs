@@ -1,0 +1,150 @@
+//! The `semantic.*` options: `SET semantic.text_model = 'all-MiniLM-L6-v2'`.
+use std::any::Any;
+use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
+use datafusion::common::{DataFusionError, Result, plan_err};
+
+use crate::error::{Error, query_err};
+
+/// What happens to a row whose input is bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnError {
+    /// The query fails with the row's error.
+    Raise,
+    /// The row's result is NULL.
+    Null,
+}
+
+impl FromStr for OnError {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "raise" => Ok(Self::Raise),
+            "null" => Ok(Self::Null),
+            _ => query_err!("unknown on_error '{name}': use 'raise' or 'null'"),
+        }
+    }
+}
+
+/// The values of the options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Who serves models where neither `provider` nor the model's name says so.
+    pub provider: String,
+    /// The model of `embed_text(text)`.
+    pub text_model: String,
+    /// The model of `embed_image(image)`.
+    pub image_model: String,
+    /// The most request batches, or downloads, that one call of a function keeps in flight.
+    pub max_concurrency: usize,
+    /// What happens to bad rows where `on_error` is not given.
+    pub on_error: OnError,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            provider: "transformers".to_owned(),
+            text_model: "all-MiniLM-L6-v2".to_owned(),
+            image_model: "conse-efficientnet-lite0".to_owned(),
+            max_concurrency: 8,
+            on_error: OnError::Raise,
+        }
+    }
+}
+
+/// `DataFusion`'s view of the options.
+///
+/// A query executes with a copy that was made when it began. The planner gives functions no configuration: for it,
+/// the newest values are in a cell that the session's functions share.
+#[derive(Debug, Clone, Default)]
+pub struct SemanticOptions {
+    settings: Settings,
+    newest: Arc<RwLock<Settings>>,
+}
+
+impl SemanticOptions {
+    /// The values of this copy.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn newest(&self) -> Arc<RwLock<Settings>> {
+        Arc::clone(&self.newest)
+    }
+}
+
+impl ConfigExtension for SemanticOptions {
+    const PREFIX: &'static str = "semantic";
+}
+
+impl ExtensionOptions for SemanticOptions {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let settings = &mut self.settings;
+        match key {
+            "provider" => value.clone_into(&mut settings.provider),
+            "text_model" => value.clone_into(&mut settings.text_model),
+            "image_model" => value.clone_into(&mut settings.image_model),
+            "max_concurrency" => match value.parse() {
+                Ok(number) if number > 0 => settings.max_concurrency = number,
+                _ => return plan_err!("semantic.max_concurrency must be a number from 1, found '{value}'"),
+            },
+            "on_error" => {
+                settings.on_error = value
+                    .parse()
+                    .map_err(|error: Error| DataFusionError::from(error.in_function("semantic.on_error")))?;
+            }
+            _ => {
+                let known: Vec<String> = self.entries().into_iter().map(|entry| entry.key).collect();
+                return plan_err!("unknown option semantic.{key}: there are {}", known.join(", "));
+            }
+        }
+        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = self.settings.clone();
+        Ok(())
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        let settings = &self.settings;
+        let on_error = match settings.on_error {
+            OnError::Raise => "raise",
+            OnError::Null => "null",
+        };
+        [
+            ("provider", settings.provider.clone(), "who serves models where a call does not say so"),
+            ("text_model", settings.text_model.clone(), "the model of embed_text where a call names none"),
+            ("image_model", settings.image_model.clone(), "the model of embed_image where a call names none"),
+            (
+                "max_concurrency",
+                settings.max_concurrency.to_string(),
+                "the most request batches or downloads that a function keeps in flight",
+            ),
+            (
+                "on_error",
+                on_error.to_owned(),
+                "'raise' fails the query at a bad row, 'null' makes the row NULL",
+            ),
+        ]
+        .map(|(key, value, description)| ConfigEntry {
+            key: format!("{}.{key}", Self::PREFIX),
+            value: Some(value),
+            description,
+        })
+        .into()
+    }
+}

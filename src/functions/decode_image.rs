@@ -1,0 +1,102 @@
+//! `decode_image(bytes [, mode [, on_error]])`
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+};
+use datafusion_macros::user_doc;
+
+use super::arguments::{Arguments, signature};
+use super::blocking::run_blocking;
+use super::images::{bytes, is_binary, or_null};
+use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
+use crate::image::{Mode, decode};
+use crate::planner::When;
+use crate::types::image::{ImageBuilder, ImageType};
+
+const NAME: &str = "decode_image";
+const PARAMETERS: &[&str] = &["bytes", "mode", "on_error"];
+
+#[user_doc(
+    doc_section(label = "Image Functions"),
+    description = "The image in the bytes of a PNG, JPEG, TIFF, WEBP, GIF (first frame) or BMP file, recognised by its content. The EXIF orientation is applied; 16-bit and float channels become 8-bit. NULL gives NULL.",
+    syntax_example = "decode_image(bytes [, mode [, on_error]])",
+    sql_example = "SELECT decode_image(download(path), 'RGB') AS image FROM glob('photos/*')",
+    argument(name = "bytes", description = "The bytes of an image file."),
+    argument(name = "mode", description = "'L', 'LA', 'RGB' or 'RGBA'. Default: the mode of the file."),
+    argument(
+        name = "on_error",
+        description = "'raise' fails the query at a corrupt image, 'null' makes it NULL. Default: the option semantic.on_error."
+    )
+)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct DecodeImage {
+    signature: Signature,
+    context: Arc<FunctionContext>,
+}
+
+pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
+    let function = DecodeImage { signature: signature(PARAMETERS, 1), context: Arc::clone(context) };
+    Function::with_twin(function, When::WhenNested)
+}
+
+impl ScalarUDFImpl for DecodeImage {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        internal_err!("{NAME} is planned by return_field_from_args")
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let arguments = Arguments::planned(NAME, PARAMETERS, 1, &args)?;
+        let bytes = arguments.field(0).data_type();
+        if !is_binary(bytes) {
+            return plan_err!(
+                "{NAME}: bytes must be binary, found {bytes}; read a path with {NAME}(download(path))"
+            );
+        }
+        arguments.on_error(2, &self.context.settings())?;
+        let mode = arguments.parsed::<Mode>(1, "'RGB'")?;
+        Ok(Arc::new(ImageType::Any(mode).field(NAME)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let settings = self.context.settings_of(&args.config_options);
+        let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
+        let mode = arguments.parsed::<Mode>(1, "'RGB'")?;
+        let on_error = arguments.on_error(2, &settings)?;
+        let array = args.args[0].to_array(args.number_rows)?;
+        let mut images = ImageBuilder::new(ImageType::Any(mode), array.len());
+        for file in bytes(&array)? {
+            let image = file.map(|file| decode(file, mode)).transpose();
+            let image = or_null(image, on_error).and_then(|image| images.append(image.as_ref()));
+            image.map_err(|error| arguments.error(error))?;
+        }
+        Ok(ColumnarValue::Array(images.finish()))
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.doc()
+    }
+}
+
+#[async_trait]
+impl AsyncScalarUDFImpl for DecodeImage {
+    fn ideal_batch_size(&self) -> Option<usize> {
+        Some(IMAGE_SLICE_ROWS)
+    }
+
+    async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        run_blocking(self, args).await
+    }
+}

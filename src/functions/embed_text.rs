@@ -1,0 +1,118 @@
+//! `embed_text(text [, model [, provider [, dimensions [, input_type [, on_error]]]]])`
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+};
+use datafusion_macros::user_doc;
+
+use super::arguments::{Arguments, ModelArguments, signature};
+use super::strings::{is_string, strings};
+use super::{Function, FunctionContext};
+use crate::config::Settings;
+use crate::inference::{Limits, embed};
+use crate::models::TextEmbedder;
+
+const NAME: &str = "embed_text";
+const PARAMETERS: &[&str] = &["text", "model", "provider", "dimensions", "input_type", "on_error"];
+
+#[user_doc(
+    doc_section(label = "Embedding Functions"),
+    description = "The embedding of a text: FixedSizeList<Float32, dimensions>, in the space of the model. NULL gives NULL without a call; an empty text is embedded like any other. Equal texts are embedded once. A text longer than the model reads is cut at the model's limit.",
+    syntax_example = "embed_text(text [, model [, provider [, dimensions [, input_type [, on_error]]]]])",
+    sql_example = "SELECT text, embed_text(text, model => 'all-MiniLM-L6-v2') AS embedding FROM documents",
+    argument(name = "text", description = "A string of any kind."),
+    argument(
+        name = "model",
+        description = "The name of a model, its folder, or 'provider/name'; 'name@variant' chooses a variant. Default: the option semantic.text_model."
+    ),
+    argument(
+        name = "provider",
+        description = "Who serves the model. Default: the option semantic.provider."
+    ),
+    argument(
+        name = "dimensions",
+        description = "The length of the vectors, where the model offers several."
+    ),
+    argument(
+        name = "input_type",
+        description = "'query' or 'document', for models that embed the two differently."
+    ),
+    argument(
+        name = "on_error",
+        description = "'raise' fails the query at a text that cannot be embedded, 'null' makes its row NULL. Default: the option semantic.on_error."
+    )
+)]
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct EmbedText {
+    signature: Signature,
+    context: Arc<FunctionContext>,
+}
+
+pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
+    Function::asynchronous(EmbedText { signature: signature(PARAMETERS, 1), context: Arc::clone(context) })
+}
+
+impl EmbedText {
+    /// The model of a call; an error lists the models there are.
+    fn embedder(&self, arguments: &Arguments<'_>, settings: &Settings) -> Result<Arc<dyn TextEmbedder>> {
+        let model = ModelArguments::parse(arguments, &settings.text_model, &settings.provider, Some(4))?;
+        self.context
+            .registry
+            .text_embedder(&model.provider, model.request)
+            .map_err(|error| arguments.error(error))
+    }
+}
+
+impl ScalarUDFImpl for EmbedText {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        internal_err!("{NAME} is planned by return_field_from_args")
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let arguments = Arguments::planned(NAME, PARAMETERS, 1, &args)?;
+        let text = arguments.field(0).data_type();
+        if !is_string(text) {
+            return plan_err!("{NAME}: text must be a string, found {text}; write CAST(... AS VARCHAR)");
+        }
+        let settings = self.context.settings();
+        arguments.on_error(5, &settings)?;
+        Ok(Arc::new(self.embedder(&arguments, &settings)?.space().field(NAME)))
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        internal_err!("{NAME} is async")
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.doc()
+    }
+}
+
+#[async_trait]
+impl AsyncScalarUDFImpl for EmbedText {
+    async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let settings = self.context.settings_of(&args.config_options);
+        let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
+        let embedder = self.embedder(&arguments, &settings)?;
+        arguments.check_planned(embedder.space(), &args.return_field)?;
+        let on_error = arguments.on_error(5, &settings)?;
+        let limits = Limits { max_concurrency: settings.max_concurrency, on_error };
+        // a constant is one text for all rows
+        let array = args.args[0].to_array(args.number_rows)?;
+        let embeddings = embed(embedder.as_ref(), strings(&array)?.into_iter(), limits).await;
+        Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))
+    }
+}

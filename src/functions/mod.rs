@@ -1,0 +1,105 @@
+//! The SQL functions: signatures, checks of arguments, and what the planner has to know. Glue only.
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
+use datafusion::logical_expr::{Documentation, ScalarUDF, ScalarUDFImpl};
+
+use crate::config::Settings;
+use crate::models::Registry;
+use crate::planner::{SyncTwin, When};
+
+mod arguments;
+mod blocking;
+mod convert_image;
+mod cosine_distance;
+mod decode_image;
+mod download;
+mod embed_image;
+mod embed_text;
+mod functions_table;
+mod glob;
+mod images;
+mod resize;
+mod strings;
+
+pub(crate) use functions_table::FunctionsTable;
+pub(crate) use glob::Glob;
+
+/// How many rows of images one call gets: what is decoded for them is held at the same time.
+const IMAGE_SLICE_ROWS: usize = 8;
+
+/// What the functions of one session share. Two are equal only if they are the same.
+#[derive(Debug)]
+pub(crate) struct FunctionContext {
+    /// The newest values of the options, for the planner, which hands functions no configuration.
+    settings: Arc<RwLock<Settings>>,
+    registry: Registry,
+}
+
+impl FunctionContext {
+    pub(crate) fn new(settings: Arc<RwLock<Settings>>, registry: Registry) -> Self {
+        Self { settings, registry }
+    }
+
+    fn settings(&self) -> Settings {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl PartialEq for FunctionContext {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for FunctionContext {}
+
+impl Hash for FunctionContext {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::ptr::from_ref(self).hash(state);
+    }
+}
+
+/// A function as it is registered.
+pub(crate) struct Function {
+    pub(crate) udf: ScalarUDF,
+    /// The synchronous function that the planner may put in its place, and where.
+    pub(crate) twin: Option<SyncTwin>,
+    /// What the table function `functions()` says; an async function does not hand out its own.
+    pub(crate) documentation: Option<Documentation>,
+}
+
+impl Function {
+    /// A function that waits: for a model, for a network.
+    fn asynchronous(function: impl AsyncScalarUDFImpl + 'static) -> Self {
+        let documentation = function.documentation().cloned();
+        Self { udf: AsyncScalarUDF::new(Arc::new(function)).into_scalar_udf(), twin: None, documentation }
+    }
+
+    /// A function that computes: registered as async, so that its work leaves the async workers, and with a
+    /// synchronous twin.
+    fn with_twin(function: impl AsyncScalarUDFImpl + Clone + 'static, when: When) -> Self {
+        let (name, twin) = (function.name().to_owned(), Arc::new(ScalarUDF::new_from_impl(function.clone())));
+        Self { twin: Some(SyncTwin { name, twin, when }), ..Self::asynchronous(function) }
+    }
+
+    /// A function that computes little.
+    fn synchronous(function: impl ScalarUDFImpl + 'static) -> Self {
+        let documentation = function.documentation().cloned();
+        Self { udf: ScalarUDF::new_from_impl(function), twin: None, documentation }
+    }
+}
+
+/// Every scalar function.
+pub(crate) fn all(context: &Arc<FunctionContext>) -> Vec<Function> {
+    vec![
+        embed_text::function(context),
+        embed_image::function(context),
+        decode_image::function(context),
+        convert_image::function(),
+        resize::function(),
+        cosine_distance::function(),
+        download::function(context),
+    ]
+}

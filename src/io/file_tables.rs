@@ -1,0 +1,288 @@
+//! A quoted path is a table: `SELECT * FROM 'docs.parquet'`, a glob (`'data/*.csv'`) and a folder (`'data/'`) too.
+//!
+//! DataFusion's own version of this registers `.json` alone for newline-delimited JSON and answers every failure
+//! with "table not found". Here a failure says what is wrong with the file.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::arrow::ArrowFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::json::JsonFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::execution::SessionState;
+use datafusion::prelude::SessionContext;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use url::Url;
+
+use super::file_catalog::Catalogs;
+use super::glob::GLOB_CHARACTERS;
+use super::paths::{self, Found};
+
+/// Makes quoted paths tables in every schema of `ctx`. A registered table of that name goes first.
+///
+/// A query may then read any file that the process may read: not for sessions that serve strangers.
+pub fn enable(ctx: &SessionContext) {
+    let state = ctx.state_weak_ref();
+    let files =
+        Arc::new(FileTables { session: Box::new(move || state.upgrade().map(|state| state.read().clone())) });
+    let inner = Arc::clone(ctx.state().catalog_list());
+    ctx.register_catalog_list(Arc::new(Catalogs::new(inner, files)));
+}
+
+/// Opens files as tables, with the options of the session they are opened in.
+pub(super) struct FileTables {
+    /// weak: the session owns its catalogs, and they own this
+    session: Box<dyn Fn() -> Option<SessionState> + Send + Sync>,
+}
+
+impl fmt::Debug for FileTables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileTables")
+    }
+}
+
+impl FileTables {
+    /// The table that `name` names. `None` where it does not look like a path: then DataFusion's "table not found"
+    /// is right.
+    pub(super) async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if !looks_like_path(name) {
+            return Ok(None);
+        }
+        let Some(state) = (self.session)() else {
+            return plan_err!("cannot open '{name}': its session has ended");
+        };
+        let path = match name.split_once("://") {
+            None => name.to_owned(),
+            Some(("file", _)) => local_path(name)?,
+            Some((scheme, _)) => {
+                return plan_err!(
+                    "cannot open '{name}': {scheme}:// paths cannot be read as tables; use a local file"
+                );
+            }
+        };
+        let table: Arc<dyn TableProvider> = Arc::new(open(&path, &state).await?);
+        Ok(Some(table))
+    }
+}
+
+fn looks_like_path(name: &str) -> bool {
+    if name.contains(['/', std::path::MAIN_SEPARATOR]) || name.contains(GLOB_CHARACTERS) {
+        return true;
+    }
+    let ending = paths::ending(Path::new(name));
+    Kind::of(&ending).is_some() || FOREIGN_ENDINGS.contains(&ending.as_str()) || Path::new(name).is_file()
+}
+
+fn local_path(url: &str) -> Result<String> {
+    let path = Url::parse(url).ok().and_then(|url| url.to_file_path().ok());
+    let Some(path) = path else {
+        return plan_err!("'{url}' is not a valid file URL: write file:///absolute/path");
+    };
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// What this build reads, as an error lists it.
+const SUPPORTED: &str = ".parquet, .csv, .tsv, .json, .ndjson, .jsonl, .arrow, .ipc, .feather";
+
+/// Endings that a name is taken for a path by, although they cannot be read.
+const FOREIGN_ENDINGS: [&str; 12] =
+    ["gz", "zst", "bz2", "xz", "zip", "txt", "xls", "xlsx", "avro", "orc", "db", "sqlite"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Parquet,
+    Csv,
+    Tsv,
+    Json,
+    Arrow,
+}
+
+impl Kind {
+    fn of(ending: &str) -> Option<Self> {
+        match ending {
+            "parquet" => Some(Self::Parquet),
+            "csv" => Some(Self::Csv),
+            "tsv" => Some(Self::Tsv),
+            "json" | "ndjson" | "jsonl" => Some(Self::Json),
+            "arrow" | "ipc" | "feather" => Some(Self::Arrow),
+            _ => None,
+        }
+    }
+
+    fn of_file(path: &Path) -> Result<Self> {
+        let ending = paths::ending(path);
+        if let Some(kind) = Self::of(&ending) {
+            return Ok(kind);
+        }
+        let path = path.display();
+        match ending.as_str() {
+            "gz" | "zst" | "bz2" | "xz" | "zip" => {
+                plan_err!("cannot read '{path}': compressed files are not supported, decompress it first")
+            }
+            "" => plan_err!("cannot read '{path}': its name has no ending; supported are {SUPPORTED}"),
+            ending => {
+                plan_err!("cannot read '{path}': .{ending} is not supported; supported are {SUPPORTED}")
+            }
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Parquet => "Parquet",
+            Self::Csv => "CSV",
+            Self::Tsv => "TSV",
+            Self::Json => "JSON",
+            Self::Arrow => "Arrow IPC (Feather version 2)",
+        }
+    }
+
+    /// `sample` is one of the files: a `.json` file is one array or, like the other endings, a value per line.
+    fn format(self, state: &SessionState, sample: &Path) -> Arc<dyn FileFormat> {
+        let options = state.default_table_options();
+        match self {
+            Self::Parquet => Arc::new(ParquetFormat::default().with_options(options.parquet)),
+            Self::Csv => Arc::new(CsvFormat::default().with_options(options.csv)),
+            Self::Tsv => Arc::new(CsvFormat::default().with_options(options.csv).with_delimiter(b'\t')),
+            Self::Json => {
+                let lines = !starts_with_bracket(sample);
+                Arc::new(JsonFormat::default().with_options(options.json).with_newline_delimited(lines))
+            }
+            Self::Arrow => Arc::new(ArrowFormat),
+        }
+    }
+}
+
+fn starts_with_bracket(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(1024).read_to_end(&mut head));
+    read.is_ok() && head.trim_ascii_start().starts_with(b"[")
+}
+
+async fn open(path: &str, state: &SessionState) -> Result<ListingTable> {
+    let found = paths::find(path)?;
+    let (kind, files, urls, ending) = match found {
+        Found::File(file) => (Kind::of_file(&file)?, vec![file.clone()], vec![url_of(&file)?], String::new()),
+        Found::Glob(files) => {
+            let kind = one_kind(path, &files)?;
+            let urls = files.iter().map(|file| url_of(file)).collect::<Result<_>>()?;
+            (kind, files, urls, String::new())
+        }
+        Found::Folder(folder, files) => {
+            let (kind, ending, files) = one_ending(path, files)?;
+            (kind, files, vec![url_of(&folder)?], ending)
+        }
+    };
+    let [sample, ..] = files.as_slice() else {
+        return plan_err!("no file to read in '{path}'");
+    };
+    let format = kind.format(state, sample);
+    let schema = schema_of(path, kind, format.as_ref(), &files, state).await?;
+    if schema.fields().is_empty() {
+        return plan_err!("'{path}' has no columns: is the file empty?");
+    }
+    let options = ListingOptions::new(format).with_file_extension(ending);
+    let config =
+        ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options).with_schema(schema);
+    ListingTable::try_new(config.infer_partitions_from_path(state).await?)
+}
+
+/// The URL of what exists at `path`. Never a glob: a name may hold any character.
+fn url_of(path: &Path) -> Result<ListingTableUrl> {
+    let shown = path.display();
+    let absolute = path.canonicalize().map_err(|e| plan_datafusion_err!("cannot read '{shown}': {e}"))?;
+    let url =
+        if absolute.is_dir() { Url::from_directory_path(&absolute) } else { Url::from_file_path(&absolute) };
+    let url = url.map_err(|()| plan_datafusion_err!("'{shown}' is not a path that a URL can name"))?;
+    ListingTableUrl::try_new(url, None)
+}
+
+/// All files of a glob are read the same way.
+fn one_kind(path: &str, files: &[PathBuf]) -> Result<Kind> {
+    let [file, others @ ..] = files else {
+        return plan_err!("no file matches '{path}'");
+    };
+    let kind_of =
+        |file: &Path| Kind::of_file(file).map_err(|e| plan_datafusion_err!("{} (of '{path}')", e.message()));
+    let kind = kind_of(file)?;
+    for other_file in others {
+        let other = kind_of(other_file)?;
+        if other != kind {
+            return plan_err!(
+                "'{path}' matches {} and {} files ('{}' and '{}'): narrow it to one kind",
+                kind.name(),
+                other.name(),
+                file.display(),
+                other_file.display()
+            );
+        }
+    }
+    Ok(kind)
+}
+
+/// The files of a folder that can be read, which must all have one ending.
+fn one_ending(path: &str, files: Vec<PathBuf>) -> Result<(Kind, String, Vec<PathBuf>)> {
+    let exact_ending = |file: &Path| file.extension().unwrap_or_default().to_string_lossy().into_owned();
+    let files: Vec<PathBuf> = files.into_iter().filter(|file| Kind::of_file(file).is_ok()).collect();
+    let mut endings: Vec<String> = files.iter().map(|file| exact_ending(file)).collect();
+    endings.sort();
+    endings.dedup();
+    match endings.as_slice() {
+        [] => plan_err!("folder '{path}' holds no file to read; supported are {SUPPORTED}"),
+        [ending] => {
+            let Some(kind) = Kind::of(&ending.to_lowercase()) else {
+                return plan_err!("cannot read .{ending}");
+            };
+            Ok((kind, format!(".{ending}"), files))
+        }
+        [ending, ..] => plan_err!(
+            "folder '{path}' holds files of several kinds (.{}): name one, such as '{}/*.{ending}'",
+            endings.join(", ."),
+            path.trim_end_matches('/')
+        ),
+    }
+}
+
+/// The common schema of the files. The error names the file that cannot be read.
+async fn schema_of(
+    path: &str,
+    kind: Kind,
+    format: &dyn FileFormat,
+    files: &[PathBuf],
+    state: &SessionState,
+) -> Result<SchemaRef> {
+    let (store, metas) = objects(files, state).await?;
+    let failure = match format.infer_schema(state, &store, &metas).await {
+        Ok(schema) => return Ok(schema),
+        Err(failure) => failure,
+    };
+    let reason = |failure: &DataFusionError| failure.find_root().message().into_owned();
+    if let [file] = files {
+        return plan_err!("cannot read '{}' as {}: {}", file.display(), kind.name(), reason(&failure));
+    }
+    for (file, meta) in files.iter().zip(metas) {
+        if let Err(failure) = format.infer_schema(state, &store, &[meta]).await {
+            let file = file.display();
+            return plan_err!("cannot read '{file}' (of '{path}') as {}: {}", kind.name(), reason(&failure));
+        }
+    }
+    plan_err!("the files of '{path}' do not fit together: {}", reason(&failure))
+}
+
+async fn objects(files: &[PathBuf], state: &dyn Session) -> Result<(Arc<dyn ObjectStore>, Vec<ObjectMeta>)> {
+    let urls = files.iter().map(|file| url_of(file)).collect::<Result<Vec<_>>>()?;
+    let Some(first) = urls.first() else {
+        return plan_err!("no file to read");
+    };
+    let store = state.runtime_env().object_store(first)?;
+    let heads = urls.iter().map(|url| store.head(url.prefix()));
+    let metas = futures::future::try_join_all(heads).await?;
+    Ok((store, metas))
+}

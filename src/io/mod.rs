@@ -1,0 +1,7 @@
+//! What comes from outside: files that a query names by path, and what it downloads.
+
+pub(crate) mod download;
+mod file_catalog;
+pub mod file_tables;
+pub(crate) mod glob;
+mod paths;

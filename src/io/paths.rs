@@ -1,0 +1,167 @@
+//! What a path in SQL names on the local disk: a file, a folder of files, or whatever a glob matches; and what to
+//! say where it names nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
+use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
+
+use super::glob::{GLOB_CHARACTERS, glob};
+
+/// The files that a path names, sorted, never empty.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// one file
+    File(PathBuf),
+    /// a folder, with the files in it and in its `key=value` folders
+    Folder(PathBuf, Vec<PathBuf>),
+    /// all that a glob matched
+    Glob(Vec<PathBuf>),
+}
+
+/// Finds what `path` names. A file or folder whose name looks like a glob goes before the glob.
+///
+/// Names that start with a dot are found only by their full name, and in a folder names that start with an
+/// underscore neither: writers put markers there.
+pub fn find(path: &str) -> Result<Found> {
+    let given = Path::new(path);
+    match fs::metadata(given) {
+        Ok(meta) if meta.is_dir() => {
+            let mut files = Vec::new();
+            files_of_folder(given, &mut files).map_err(|e| unreadable(path, &e))?;
+            files.sort();
+            Ok(Found::Folder(given.to_owned(), files))
+        }
+        Ok(_) => Ok(Found::File(given.to_owned())),
+        Err(_) if path.contains(GLOB_CHARACTERS) => matching(path),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => missing(path, given),
+        Err(e) => Err(unreadable(path, &e)),
+    }
+}
+
+fn matching(pattern: &str) -> Result<Found> {
+    let files = glob(pattern)?;
+    if files.is_empty() {
+        return plan_err!("no file matches '{pattern}'");
+    }
+    Ok(Found::Glob(files))
+}
+
+fn files_of_folder(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with(['.', '_']) {
+            continue;
+        }
+        if !path.is_dir() {
+            files.push(path);
+        } else if name.contains('=') {
+            files_of_folder(&path, files)?;
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(path: &str, error: &std::io::Error) -> DataFusionError {
+    plan_datafusion_err!("cannot read '{path}': {error}")
+}
+
+/// The error for a path where nothing is: names what there is instead.
+fn missing(path: &str, given: &Path) -> Result<Found> {
+    let folder = match given.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    };
+    if !folder.is_dir() {
+        return plan_err!("file not found: '{path}' (there is no folder '{}')", folder.display());
+    }
+    let near = near_matches(&file_name(given), folder);
+    if near.is_empty() {
+        return plan_err!("file not found: '{path}'");
+    }
+    let near: Vec<String> =
+        near.iter().map(|name| format!("'{}'", given.with_file_name(name).display())).collect();
+    plan_err!("file not found: '{path}'; did you mean {}?", near.join(" or "))
+}
+
+/// At most three names in `folder` that resemble `name`, the nearest first.
+fn near_matches(name: &str, folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let name = name.to_lowercase();
+    let mut near: Vec<(f64, String)> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .map(|other| (normalized_levenshtein(&name, &other.to_lowercase()), other))
+        .filter(|(likeness, _)| *likeness >= 0.6)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    near.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The ending of a file's name, in lower case and without the dot.
+pub fn ending(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        folder
+    }
+
+    fn names(folder: &tempfile::TempDir, path: &str) -> Vec<String> {
+        let files = match find(&format!("{}/{path}", folder.path().display())).unwrap() {
+            Found::File(file) => vec![file],
+            Found::Folder(_, files) | Found::Glob(files) => files,
+        };
+        files.iter().map(|file| file.strip_prefix(folder.path()).unwrap().display().to_string()).collect()
+    }
+
+    fn error(folder: &tempfile::TempDir, path: &str) -> String {
+        let text = find(&format!("{}/{path}", folder.path().display())).unwrap_err().to_string();
+        text.replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    #[test]
+    fn a_name_that_looks_like_a_glob_is_a_file_first() {
+        let folder = folder(&["a[1].csv", "a1.csv"]);
+        assert_eq!(names(&folder, "a[1].csv"), ["a[1].csv"]);
+    }
+
+    #[test]
+    fn a_folder_gives_its_files_and_those_of_its_partitions() {
+        let folder = folder(&["t/1.csv", "t/_SUCCESS", "t/.crc", "t/year=2024/2.csv", "t/old/3.csv"]);
+        assert_eq!(names(&folder, "t"), ["t/1.csv", "t/year=2024/2.csv"]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_explained() {
+        let folder = folder(&["docs.parquet", "data/docs.csv"]);
+        assert!(
+            error(&folder, "doc.parquet")
+                .contains("file not found: 'doc.parquet'; did you mean 'docs.parquet'?")
+        );
+        assert!(error(&folder, "other.csv").ends_with("file not found: 'other.csv'"));
+        assert!(error(&folder, "dat/docs.csv").ends_with("(there is no folder 'dat')"));
+        assert!(error(&folder, "data/*.json").ends_with("no file matches 'data/*.json'"));
+        assert!(error(&folder, "dat/*.json").contains("there is no folder"));
+        assert!(error(&folder, "data/[.json").contains("is not a valid glob"));
+    }
+}

@@ -1,0 +1,131 @@
+//! What turns inputs into vectors: the traits, and the registry of providers. Knows Arrow's types at most.
+use std::fmt::Debug;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::{Error, Result, data_err, query_err};
+use crate::image::Image;
+use crate::types::embedding::EmbeddingSpace;
+
+pub mod local;
+mod registry;
+
+pub use registry::Registry;
+
+/// Vectors of one length, one behind the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embeddings {
+    dimensions: usize,
+    values: Vec<f32>,
+}
+
+impl Embeddings {
+    /// `rows` vectors of `dimensions` items; an error if `values` are more or fewer, or if an item is NaN or infinite.
+    pub fn new(rows: usize, dimensions: usize, values: Vec<f32>) -> Result<Self> {
+        if values.len() != rows * dimensions {
+            return data_err!(
+                "the model returned {} numbers, expected {rows} vectors of {dimensions} dimensions",
+                values.len()
+            );
+        }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            return data_err!(
+                "the model returned {} in vector {} of {rows}: not a number that can be compared",
+                values[at],
+                at / dimensions + 1
+            );
+        }
+        Ok(Self { dimensions, values })
+    }
+
+    /// The vectors in their order.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.dimensions)
+    }
+
+    /// All numbers, vector by vector.
+    #[must_use]
+    pub fn into_values(self) -> Vec<f32> {
+        self.values
+    }
+}
+
+/// Whether a text asks or answers; some models embed the two differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InputType {
+    /// A search query.
+    Query,
+    /// A text that is searched.
+    Document,
+}
+
+impl FromStr for InputType {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "query" => Ok(Self::Query),
+            "document" => Ok(Self::Document),
+            _ => query_err!("unknown input_type '{name}': use 'query' or 'document'"),
+        }
+    }
+}
+
+/// Which model of a provider, and how it is to be used.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ModelRequest {
+    /// The name of the model, without the name of its provider.
+    pub model: String,
+    /// The length of the vectors, where the model offers several.
+    pub dimensions: Option<usize>,
+    /// Whether the inputs are queries or documents.
+    pub input_type: Option<InputType>,
+}
+
+/// A model that embeds text.
+#[async_trait]
+pub trait TextEmbedder: Debug + Send + Sync {
+    /// The space of its vectors; known before the model is loaded.
+    fn space(&self) -> &EmbeddingSpace;
+
+    /// The most texts of one request batch.
+    fn max_inputs(&self) -> usize;
+
+    /// One vector a text, in the order of the texts; an empty text is a text. Called with 1 to
+    /// [`max_inputs`](Self::max_inputs) texts. May load the model first. When the future is dropped, no further work
+    /// is started.
+    async fn embed(&self, texts: &[&str]) -> Result<Embeddings>;
+}
+
+/// A model that embeds images.
+#[async_trait]
+pub trait ImageEmbedder: Debug + Send + Sync {
+    /// The space of its vectors; known before the model is loaded.
+    fn space(&self) -> &EmbeddingSpace;
+
+    /// The most images of one request batch.
+    fn max_inputs(&self) -> usize;
+
+    /// One vector an image, in the order of the images, which may have any size and mode. Otherwise as
+    /// [`TextEmbedder::embed`].
+    async fn embed(&self, images: &[Image<'_>]) -> Result<Embeddings>;
+}
+
+/// Who serves models. Asked at plan time: it reads files at most, makes no request and loads no weights.
+pub trait Provider: Debug + Send + Sync {
+    /// The name in SQL: `provider => 'name'`.
+    fn name(&self) -> &str;
+
+    /// Other names for the same.
+    fn aliases(&self) -> &[&str] {
+        &[]
+    }
+
+    /// The text model, or an error that lists the models there are.
+    fn text_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn TextEmbedder>>;
+
+    /// The image model, or an error that lists the models there are.
+    fn image_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn ImageEmbedder>>;
+}

@@ -1,0 +1,71 @@
+//! The providers of a session.
+use std::sync::Arc;
+
+use super::local::LocalProvider;
+use super::{ImageEmbedder, ModelRequest, Provider, TextEmbedder};
+use crate::error::{Result, query_err};
+
+/// The providers that a session knows, by name and alias.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    providers: Vec<Arc<dyn Provider>>,
+}
+
+impl Default for Registry {
+    /// The local provider, `transformers`.
+    fn default() -> Self {
+        Self { providers: vec![Arc::new(LocalProvider::new())] }
+    }
+}
+
+impl Registry {
+    /// Adds a provider; one of the same name is replaced.
+    #[must_use]
+    pub fn with_provider(mut self, provider: Arc<dyn Provider>) -> Self {
+        self.providers.retain(|known| known.name() != provider.name());
+        self.providers.push(provider);
+        self
+    }
+
+    /// The text model of a request; an error names the providers or models there are. `provider` is used unless the
+    /// model's name starts with the name of a provider, as in `'openai/text-embedding-3-small'`.
+    pub fn text_embedder(&self, provider: &str, request: ModelRequest) -> Result<Arc<dyn TextEmbedder>> {
+        let (provider, request) = self.resolve(provider, request)?;
+        provider.text_embedder(&request)
+    }
+
+    /// The image model of a request, otherwise as [`text_embedder`](Self::text_embedder).
+    pub fn image_embedder(&self, provider: &str, request: ModelRequest) -> Result<Arc<dyn ImageEmbedder>> {
+        let (provider, request) = self.resolve(provider, request)?;
+        provider.image_embedder(&request)
+    }
+
+    fn resolve(&self, provider: &str, request: ModelRequest) -> Result<(&dyn Provider, ModelRequest)> {
+        if let Some((prefix, model)) = request.model.split_once('/')
+            && let Some(named) = self.find(prefix)
+        {
+            return Ok((named, ModelRequest { model: model.to_owned(), ..request }));
+        }
+        match self.find(provider) {
+            Some(provider) => Ok((provider, request)),
+            None => query_err!("unknown provider '{provider}': known are {}", self.names().join(", ")),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&dyn Provider> {
+        self.providers
+            .iter()
+            .find(|provider| provider.name() == name || provider.aliases().contains(&name))
+            .map(AsRef::as_ref)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.providers
+            .iter()
+            .map(|provider| match provider.aliases() {
+                [] => format!("'{}'", provider.name()),
+                aliases => format!("'{}' (or '{}')", provider.name(), aliases.join("', '")),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,50 @@
+//! Giving a session everything.
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::prelude::SessionContext;
+
+use crate::config::SemanticOptions;
+use crate::functions::{self, FunctionContext, FunctionsTable, Glob};
+use crate::models::Registry;
+use crate::planner;
+
+/// Gives an existing session the functions, the options `semantic.*` and the planner rules, with the local provider.
+///
+/// Nothing is loaded and no file is read. Calling it again changes nothing but resets the registry of providers.
+///
+/// ```
+/// # async fn example() -> datafusion::common::Result<()> {
+/// let ctx = datafusion::prelude::SessionContext::new();
+/// datafusion_semantic::register_all(&ctx)?;
+/// ctx.sql("SELECT embed_text('Hello, world!')").await?.show().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn register_all(ctx: &SessionContext) -> Result<()> {
+    register_with(ctx, Registry::default())
+}
+
+/// As [`register_all`], with providers of your choice.
+pub fn register_with(ctx: &SessionContext, registry: Registry) -> Result<()> {
+    let newest = {
+        let state = ctx.state_ref();
+        let mut state = state.write();
+        let extensions = &mut state.config_mut().options_mut().extensions;
+        if extensions.get::<SemanticOptions>().is_none() {
+            extensions.insert(SemanticOptions::default());
+        }
+        extensions.get::<SemanticOptions>().map(SemanticOptions::newest).unwrap_or_default()
+    };
+    let context = Arc::new(FunctionContext::new(newest, registry));
+    let functions = functions::all(&context);
+    let documented = functions.iter().filter_map(|f| Some((f.udf.name(), f.documentation.as_ref()?)));
+    ctx.register_udtf("functions", Arc::new(FunctionsTable::new(documented)));
+    ctx.register_udtf("glob", Arc::new(Glob));
+    let mut twins = Vec::new();
+    for function in functions {
+        twins.extend(function.twin);
+        ctx.register_udf(function.udf);
+    }
+    planner::register(ctx, twins)
+}

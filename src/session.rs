@@ -1,0 +1,116 @@
+//! A `SessionContext` as the shell uses it, and the one way a statement enters it.
+
+use datafusion::common::Result;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+
+use crate::io::file_tables;
+use crate::planner::named_arguments::{self, Parameters};
+
+/// A session in which a quoted path is a table and errors know where in the statement they stand.
+pub fn new() -> Result<SessionContext> {
+    let mut config = SessionConfig::new().with_information_schema(true);
+    config.options_mut().sql_parser.collect_spans = true;
+    // DataFusion would keep a folder's listing for the life of the session: new files would not be seen.
+    let runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0).build_arc()?;
+    let ctx = SessionContext::new_with_config_rt(config, runtime);
+    file_tables::enable(&ctx);
+    crate::register_all(&ctx)?;
+    Ok(ctx)
+}
+
+/// Plans one statement; a DDL statement is executed on the way, a query when the `DataFrame` is.
+///
+/// Unlike [`SessionContext::sql`], a call may skip an optional argument by naming a later one.
+pub async fn sql(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
+    let state = ctx.state();
+    let dialect = state.config_options().sql_parser.dialect;
+    let mut statement = state.sql_to_statement(sql, &dialect)?;
+    named_arguments::fill_gaps(&mut statement, &|name| {
+        state.scalar_functions().get(name).and_then(|function| Parameters::of(function.signature()))
+    });
+    let plan = state.statement_to_plan(statement).await?;
+    ctx.execute_logical_plan(plan).await
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use datafusion::logical_expr::{
+        ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    };
+    use datafusion::scalar::ScalarValue;
+
+    use super::*;
+
+    /// `told(text [, model [, dimensions]])` tells what it was called with.
+    #[derive(Debug, PartialEq, Eq, Hash)]
+    struct Told(Signature);
+
+    impl Told {
+        fn new() -> Self {
+            let arities = (1..=3).map(TypeSignature::Any).collect();
+            let names = ["text", "model", "dimensions"].map(str::to_owned).to_vec();
+            Self(Signature::one_of(arities, Volatility::Stable).with_parameter_names(names).unwrap())
+        }
+    }
+
+    impl ScalarUDFImpl for Told {
+        fn name(&self) -> &'static str {
+            "told"
+        }
+
+        fn signature(&self) -> &Signature {
+            &self.0
+        }
+
+        fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+            Ok(DataType::Utf8)
+        }
+
+        fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+            let told: Vec<String> = args
+                .args
+                .iter()
+                .map(|arg| match arg {
+                    ColumnarValue::Scalar(value) => value.to_string(),
+                    ColumnarValue::Array(_) => "array".to_owned(),
+                })
+                .collect();
+            Ok(ColumnarValue::Scalar(ScalarValue::from(told.join(" "))))
+        }
+    }
+
+    async fn told(call: &str) -> Result<String> {
+        let ctx = new()?;
+        ctx.register_udf(ScalarUDF::new_from_impl(Told::new()));
+        let batches = sql(&ctx, &format!("SELECT {call} AS told")).await?.collect().await?;
+        Ok(ScalarValue::try_from_array(batches[0].column(0), 0)?.to_string())
+    }
+
+    #[tokio::test]
+    async fn an_argument_may_be_skipped() {
+        for (call, expected) in [
+            ("told('a')", "a"),
+            ("told('a', 'm')", "a m"),
+            ("told('a', model => 'm')", "a m"),
+            ("told('a', dimensions => 3)", "a NULL 3"),
+            ("told(dimensions => 3, text => 'a')", "a NULL 3"),
+            ("upper(told('a', dimensions => 3))", "A NULL 3"),
+            ("coalesce(NULL, (SELECT told('a', dimensions => 3)))", "a NULL 3"),
+        ] {
+            assert_eq!(told(call).await.unwrap(), expected, "{call}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_required_argument_may_not() {
+        let error = told("told(model => 'm')").await.unwrap_err().to_string();
+        assert!(error.contains("Missing required parameter 'text'"), "{error}");
+        let error = told("told('a', size => 3)").await.unwrap_err().to_string();
+        assert!(
+            error.contains("Unknown parameter name 'size'. Valid parameters are: [text, model, dimensions]"),
+            "{error}"
+        );
+    }
+}

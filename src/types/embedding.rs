@@ -1,0 +1,65 @@
+//! An embedding: `FixedSizeList<Float32, dimensions>`, with the name of its space in the field's metadata.
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+
+use super::{NORMALIZED_KEY, SPACE_KEY};
+
+/// What makes vectors comparable: who made them, how long they are, and whether they are normalised.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EmbeddingSpace {
+    name: String,
+    dimensions: usize,
+    normalized: bool,
+}
+
+impl EmbeddingSpace {
+    /// `name` is the identity of the text encoder: variants of a model share it, and an image encoder may name the
+    /// text encoder whose space it was made for. `normalized` promises vectors of length 1.
+    #[must_use]
+    pub fn new(name: impl Into<String>, dimensions: usize, normalized: bool) -> Self {
+        Self { name: name.into(), dimensions, normalized }
+    }
+
+    /// The identity of the encoder, for example `sentence-transformers/all-MiniLM-L6-v2`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The length of its vectors.
+    #[must_use]
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// True if every vector has length 1.
+    #[must_use]
+    pub fn is_normalized(&self) -> bool {
+        self.normalized
+    }
+
+    /// The type of a column of its embeddings. The vectors' items are declared nullable, as `SQL` casts and list
+    /// functions expect, and are never NULL.
+    #[must_use]
+    pub fn data_type(&self) -> DataType {
+        let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+        DataType::FixedSizeList(item, i32::try_from(self.dimensions).unwrap_or(i32::MAX))
+    }
+
+    /// A nullable field for embeddings of this space.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Field {
+        Field::new(name, self.data_type(), true).with_metadata(HashMap::from([
+            (SPACE_KEY.to_owned(), self.name.clone()),
+            (NORMALIZED_KEY.to_owned(), self.normalized.to_string()),
+        ]))
+    }
+}
+
+/// The space that a field declares; `None` means unknown: metadata gets lost in casts and subqueries.
+#[must_use]
+pub fn space_name(field: &Field) -> Option<&str> {
+    field.metadata().get(SPACE_KEY).map(String::as_str)
+}

@@ -1,0 +1,12 @@
+//! What users rely on, in one binary: linking DataFusion once is slow enough.
+#![cfg(test)]
+
+mod cancel;
+mod cli;
+mod documents;
+mod http;
+mod images;
+mod local_models;
+mod mock;
+mod register;
+mod slt;
