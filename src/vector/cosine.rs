@@ -98,7 +98,7 @@ mod tests {
             // sin(0) is 0: a vector of one item is all zeros, its angle is undefined
             match cosine_distance(&a, &b) {
                 Some(distance) => {
-                    assert!((distance - reference(&a, &b)).abs() < 1e-12, "{length}: {distance}")
+                    assert!((distance - reference(&a, &b)).abs() < 1e-12, "{length}: {distance}");
                 }
                 None => assert_eq!(length, 1),
             }
