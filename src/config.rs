@@ -73,6 +73,11 @@ impl SemanticOptions {
         &self.settings
     }
 
+    /// Options of the same values whose newest values are a cell of their own.
+    pub(crate) fn separate(settings: Settings) -> Self {
+        Self { newest: Arc::new(RwLock::new(settings.clone())), settings }
+    }
+
     pub(crate) fn newest(&self) -> Arc<RwLock<Settings>> {
         Arc::clone(&self.newest)
     }

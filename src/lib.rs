@@ -1,4 +1,5 @@
 //! Embedding and semantic search as plain SQL, for Apache DataFusion.
+mod blocking;
 #[cfg(feature = "shell")]
 pub mod cli;
 pub mod config;

@@ -31,10 +31,12 @@ pub fn register_with(ctx: &SessionContext, registry: Registry) -> Result<()> {
         let state = ctx.state_ref();
         let mut state = state.write();
         let extensions = &mut state.config_mut().options_mut().extensions;
-        if extensions.get::<SemanticOptions>().is_none() {
-            extensions.insert(SemanticOptions::default());
-        }
-        extensions.get::<SemanticOptions>().map(SemanticOptions::newest).unwrap_or_default()
+        // values that are set stay; a cell that came with a copied configuration belongs to another session
+        let settings = extensions.get::<SemanticOptions>().map(SemanticOptions::settings).cloned();
+        let options = SemanticOptions::separate(settings.unwrap_or_default());
+        let newest = options.newest();
+        extensions.insert(options);
+        newest
     };
     let context = Arc::new(FunctionContext::new(newest, registry));
     let functions = functions::all(&context);

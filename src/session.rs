@@ -1,6 +1,7 @@
 //! A `SessionContext` as the shell uses it, and the one way a statement enters it.
 
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result, plan_datafusion_err};
+use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
@@ -9,7 +10,8 @@ use crate::planner::named_arguments::{self, Parameters};
 
 /// A session in which a quoted path is a table and errors know where in the statement they stand.
 pub fn new() -> Result<SessionContext> {
-    let mut config = SessionConfig::new().with_information_schema(true);
+    // small batches: what a model or a download makes of a batch is held at the same time
+    let mut config = SessionConfig::new().with_information_schema(true).with_batch_size(1024);
     config.options_mut().sql_parser.collect_spans = true;
     // DataFusion would keep a folder's listing for the life of the session: new files would not be seen.
     let runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0).build_arc()?;
@@ -29,8 +31,24 @@ pub async fn sql(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
     named_arguments::fill_gaps(&mut statement, &|name| {
         state.scalar_functions().get(name).and_then(|function| Parameters::of(function.signature()))
     });
-    let plan = state.statement_to_plan(statement).await?;
+    let plan = state.statement_to_plan(statement).await.map_err(|error| explain_arity(&state, error))?;
     ctx.execute_logical_plan(plan).await
+}
+
+/// DataFusion answers a wrong number of arguments with an internal error, where a function takes several numbers:
+/// this names the function's parameters instead.
+fn explain_arity(state: &SessionState, error: DataFusionError) -> DataFusionError {
+    let message = error.find_root().message();
+    let Some((before, _)) = message.split_once("' failed to match any signature") else { return error };
+    let Some((_, name)) = before.rsplit_once("Function '") else { return error };
+    let function = state.scalar_functions().get(name);
+    let Some(parameters) = function.and_then(|function| function.signature().parameter_names.as_ref()) else {
+        return error;
+    };
+    plan_datafusion_err!(
+        "{name}: wrong number of arguments, the parameters are {name}({})",
+        parameters.join(", ")
+    )
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::{DataFusionError, Result, ScalarValue, plan_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, Signature, TypeSignature, Volatility,
@@ -12,7 +12,7 @@ use super::FunctionContext;
 use crate::config::{OnError, SemanticOptions, Settings};
 use crate::error::Error;
 use crate::models::ModelRequest;
-use crate::types::embedding::EmbeddingSpace;
+use crate::types::embedding::{EmbeddingSpace, space_name};
 
 /// A signature of `required` to all of `parameters`, which can also be given by name; any types. The functions check
 /// their types themselves: `DataFusion`'s own checks copy what they should not, and refuse string views.
@@ -32,6 +32,7 @@ pub(super) struct Arguments<'a> {
     parameters: &'static [&'static str],
     fields: &'a [FieldRef],
     constants: Vec<Option<&'a ScalarValue>>,
+    running: bool,
 }
 
 impl<'a> Arguments<'a> {
@@ -52,7 +53,13 @@ impl<'a> Arguments<'a> {
                 parameters.join(", ")
             );
         }
-        Ok(Self { function, parameters, fields: args.arg_fields, constants: args.scalar_arguments.to_vec() })
+        Ok(Self {
+            function,
+            parameters,
+            fields: args.arg_fields,
+            constants: args.scalar_arguments.to_vec(),
+            running: false,
+        })
     }
 
     /// The arguments at run time.
@@ -65,7 +72,7 @@ impl<'a> Arguments<'a> {
             ColumnarValue::Scalar(scalar) => Some(scalar),
             ColumnarValue::Array(_) => None,
         });
-        Self { function, parameters, fields: &args.arg_fields, constants: constants.collect() }
+        Self { function, parameters, fields: &args.arg_fields, constants: constants.collect(), running: true }
     }
 
     /// The field of the argument at `index`, which the caller has required.
@@ -146,27 +153,38 @@ impl<'a> Arguments<'a> {
 
     /// An error unless the model's vectors have the type that was planned: an option can have changed since.
     pub(super) fn check_planned(&self, space: &EmbeddingSpace, planned: &FieldRef) -> Result<()> {
-        if space.data_type() == *planned.data_type() {
+        let planned_space = space_name(planned).unwrap_or(space.name());
+        if space.data_type() == *planned.data_type() && space.name() == planned_space {
             return Ok(());
         }
-        plan_err!(
-            "{}: the statement was planned for vectors of type {}, the model's have {} dimensions: \
-             semantic.* options changed meanwhile; name the model in the call, or prepare the statement again",
+        exec_err!(
+            "{}: the statement was planned for vectors of '{planned_space}' of type {}, the model's are of '{}' with {} \
+             dimensions: semantic.* options changed meanwhile; name the model in the call, or plan the statement again",
             self.function,
             planned.data_type(),
+            space.name(),
             space.dimensions()
         )
     }
 
     /// An error of a room that does not know the function's name.
     pub(super) fn error(&self, error: Error) -> DataFusionError {
-        error.in_function(self.function).into()
+        let error = match error {
+            Error::Data(message) if self.parameters.contains(&"on_error") => {
+                Error::Data(format!("{message}; on_error => 'null' makes such rows NULL"))
+            }
+            error => error,
+        };
+        let error = error.in_function(self.function);
+        // what is found out while the query runs is no error of planning
+        if self.running { DataFusionError::Execution(error.to_string()) } else { error.into() }
     }
 }
 
 /// The parameters that choose a model, behind the input of an embedding function.
 pub(super) struct ModelArguments {
-    pub(super) provider: String,
+    /// Where the call names one.
+    pub(super) provider: Option<String>,
     pub(super) request: ModelRequest,
 }
 
@@ -175,11 +193,10 @@ impl ModelArguments {
     pub(super) fn parse(
         arguments: &Arguments<'_>,
         default_model: &str,
-        default_provider: &str,
         input_type: Option<usize>,
     ) -> Result<Self> {
         Ok(Self {
-            provider: arguments.string(2, "'transformers'")?.unwrap_or(default_provider).to_owned(),
+            provider: arguments.string(2, "'transformers'")?.map(ToOwned::to_owned),
             request: ModelRequest {
                 model: arguments
                     .string(1, &format!("'{default_model}'"))?

@@ -1,7 +1,8 @@
 //! Running the body of a CPU-heavy function off the async workers.
 use datafusion::common::Result;
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl};
+
+use crate::blocking::blocking;
 
 /// Calls the synchronous body of `function` on a thread for blocking work, and makes an array of what it returns:
 /// `DataFusion` takes a scalar of an async function for one row (apache/datafusion#20031 lists its limits).
@@ -10,8 +11,6 @@ where
     F: ScalarUDFImpl + Clone + 'static,
 {
     let (function, rows) = (function.clone(), args.number_rows);
-    let value = SpawnedTask::spawn_blocking(move || function.invoke_with_args(args)).join_unwind().await;
-    let value =
-        value.map_err(|error| datafusion::common::DataFusionError::ExecutionJoin(Box::new(error)))??;
+    let value = blocking(move || function.invoke_with_args(args)).await?;
     Ok(ColumnarValue::Array(value.into_array(rows)?))
 }

@@ -78,7 +78,9 @@ impl ScalarUDFImpl for ConvertImage {
         let array = args.args[0].to_array(args.number_rows)?;
         let of_result = ImageType::of(&args.return_field).unwrap_or(ImageType::Any(Some(mode)));
         let mut converted = ImageBuilder::new(of_result, array.len());
-        for image in images(&array, arguments.field(0), OnError::Raise)? {
+        let images =
+            images(&array, arguments.field(0), OnError::Raise).map_err(|error| arguments.error(error))?;
+        for image in images {
             let image = image.map(|image| image.map(|image| convert(image, mode)));
             let image = image.and_then(|image| converted.append(image.as_ref()));
             image.map_err(|error| arguments.error(error))?;

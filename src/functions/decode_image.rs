@@ -23,7 +23,7 @@ const PARAMETERS: &[&str] = &["bytes", "mode", "on_error"];
 
 #[user_doc(
     doc_section(label = "Image Functions"),
-    description = "The image in the bytes of a PNG, JPEG, TIFF, WEBP, GIF (first frame) or BMP file, recognised by its content. The EXIF orientation is applied; 16-bit and float channels become 8-bit. NULL gives NULL.",
+    description = "The image in the bytes of a PNG, JPEG, TIFF, WEBP, GIF (first frame) or BMP file, recognised by its content. The EXIF orientation is applied; 16-bit channels become 8-bit. NULL gives NULL.",
     syntax_example = "decode_image(bytes [, mode [, on_error]])",
     sql_example = "SELECT decode_image(download(path), 'RGB') AS image FROM glob('photos/*')",
     argument(name = "bytes", description = "The bytes of an image file."),

@@ -13,7 +13,9 @@ use datafusion_macros::user_doc;
 use super::arguments::{Arguments, ModelArguments, signature};
 use super::images::{image_type, images, is_binary};
 use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
+use crate::blocking::compute;
 use crate::config::Settings;
+use crate::image::Image;
 use crate::inference::{Limits, embed};
 use crate::models::ImageEmbedder;
 
@@ -59,10 +61,10 @@ pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
 impl EmbedImage {
     /// The model of a call; an error lists the models there are.
     fn embedder(&self, arguments: &Arguments<'_>, settings: &Settings) -> Result<Arc<dyn ImageEmbedder>> {
-        let model = ModelArguments::parse(arguments, &settings.image_model, &settings.provider, None)?;
+        let model = ModelArguments::parse(arguments, &settings.image_model, None)?;
         self.context
             .registry
-            .image_embedder(&model.provider, model.request)
+            .image_embedder(model.provider.as_deref(), &settings.provider, model.request)
             .map_err(|error| arguments.error(error))
     }
 }
@@ -118,9 +120,11 @@ impl AsyncScalarUDFImpl for EmbedImage {
         let on_error = arguments.on_error(4, &settings)?;
         let limits = Limits { max_concurrency: settings.max_concurrency, on_error };
         let array = args.args[0].to_array(args.number_rows)?;
-        let images = images(&array, arguments.field(0), on_error)?.collect::<Result<Vec<_>, _>>();
+        // bytes are decoded here
+        let images = compute(|| images(&array, arguments.field(0), on_error)?.collect::<Result<Vec<_>, _>>());
         let images = images.map_err(|error| arguments.error(error))?;
-        let embeddings = embed(embedder.as_ref(), images.into_iter(), limits).await;
+        let rows = images.iter().map(|image| image.as_ref().map(Image::borrowed));
+        let embeddings = embed(embedder.as_ref(), rows, limits).await;
         Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))
     }
 }

@@ -22,7 +22,7 @@ const PARAMETERS: &[&str] = &["text", "model", "provider", "dimensions", "input_
 
 #[user_doc(
     doc_section(label = "Embedding Functions"),
-    description = "The embedding of a text: FixedSizeList<Float32, dimensions>, in the space of the model. NULL gives NULL without a call; an empty text is embedded like any other. Equal texts are embedded once. A text longer than the model reads is cut at the model's limit.",
+    description = "The embedding of a text: FixedSizeList<Float32, dimensions>, in the space of the model. NULL gives NULL without a call; an empty text is embedded like any other. Equal texts of a batch are embedded once. A text longer than the model reads is cut at the model's limit.",
     syntax_example = "embed_text(text [, model [, provider [, dimensions [, input_type [, on_error]]]]])",
     sql_example = "SELECT text, embed_text(text, model => 'all-MiniLM-L6-v2') AS embedding FROM documents",
     argument(name = "text", description = "A string of any kind."),
@@ -60,10 +60,10 @@ pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
 impl EmbedText {
     /// The model of a call; an error lists the models there are.
     fn embedder(&self, arguments: &Arguments<'_>, settings: &Settings) -> Result<Arc<dyn TextEmbedder>> {
-        let model = ModelArguments::parse(arguments, &settings.text_model, &settings.provider, Some(4))?;
+        let model = ModelArguments::parse(arguments, &settings.text_model, Some(4))?;
         self.context
             .registry
-            .text_embedder(&model.provider, model.request)
+            .text_embedder(model.provider.as_deref(), &settings.provider, model.request)
             .map_err(|error| arguments.error(error))
     }
 }
@@ -110,7 +110,6 @@ impl AsyncScalarUDFImpl for EmbedText {
         arguments.check_planned(embedder.space(), &args.return_field)?;
         let on_error = arguments.on_error(5, &settings)?;
         let limits = Limits { max_concurrency: settings.max_concurrency, on_error };
-        // a constant is one text for all rows
         let array = args.args[0].to_array(args.number_rows)?;
         let embeddings = embed(embedder.as_ref(), strings(&array)?.into_iter(), limits).await;
         Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))

@@ -9,12 +9,12 @@ use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, T
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableFunctionImpl, TableProvider};
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::datasource::TableType;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::blocking::blocking;
 use crate::error::query_err;
 use crate::io::glob::glob;
 
@@ -77,8 +77,7 @@ impl TableProvider for GlobTable {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let pattern = self.pattern.clone();
-        let files = SpawnedTask::spawn_blocking(move || found(&pattern)).join_unwind().await;
-        let files = files.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
+        let files = blocking(move || found(&pattern)).await?;
         let batch = batch(&files, Arc::clone(&self.schema))?;
         let source = MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
         Ok(source)

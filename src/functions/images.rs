@@ -4,7 +4,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Result, internal_err};
 
 use crate::config::OnError;
-use crate::error::Error;
+use crate::error::{Error, query_err};
 use crate::image::{Image, decode};
 use crate::types::image::{ImageColumn, ImageType};
 
@@ -38,16 +38,16 @@ pub(super) fn images<'a>(
     array: &'a ArrayRef,
     field: &Field,
     on_error: OnError,
-) -> Result<Box<dyn Iterator<Item = Result<Option<Image<'a>>, Error>> + Send + 'a>> {
+) -> Result<Box<dyn Iterator<Item = Result<Option<Image<'a>>, Error>> + Send + 'a>, Error> {
     if is_binary(array.data_type()) {
-        let files = bytes(array)?;
+        let files = bytes(array).map_err(|error| Error::Query(error.to_string()))?;
         return Ok(Box::new(files.into_iter().map(move |file| match file {
             Some(file) => or_null(decode(file, None).map(Some), on_error),
             None => Ok(None),
         })));
     }
     let Some(image_type) = image_type(field) else {
-        return internal_err!("expected images, found {}", array.data_type());
+        return query_err!("expected images, found {}", array.data_type());
     };
     let column = ImageColumn::new(array, image_type)?;
     Ok(Box::new((0..array.len()).map(move |row| or_null(column.image(row), on_error))))

@@ -2,8 +2,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, AsArray};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, FieldRef, Int64Type};
 use datafusion::common::{Result, exec_err, internal_err, plan_err};
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
@@ -17,7 +17,7 @@ use super::blocking::run_blocking;
 use super::images::{image_type, images};
 use super::{Function, IMAGE_SLICE_ROWS};
 use crate::config::OnError;
-use crate::image::{Filter, MAX_SIDE, Mode, resize};
+use crate::image::{Filter, MAX_PIXELS, MAX_SIDE, resize};
 use crate::planner::When;
 use crate::types::image::{ImageBuilder, ImageType};
 
@@ -61,16 +61,23 @@ fn result_type(arguments: &Arguments<'_>) -> Result<ImageType> {
             return plan_err!("{NAME}: {} must be a whole number, found {data_type}", PARAMETERS[side]);
         }
     }
-    match (constant_side(arguments, 1)?, constant_side(arguments, 2)?, mode) {
-        (Some(width), Some(height), Some(mode)) if fits(width, height, mode) => {
-            Ok(ImageType::Fixed(width, height, mode))
-        }
+    let (width, height) = (constant_side(arguments, 1)?, constant_side(arguments, 2)?);
+    if let (Some(width), Some(height)) = (width, height)
+        && let Err(error) = check_pixels(width, height)
+    {
+        return plan_err!("{error}");
+    }
+    match (width, height, mode) {
+        (Some(width), Some(height), Some(mode)) => Ok(ImageType::Fixed(width, height, mode)),
         _ => Ok(ImageType::Any(mode)),
     }
 }
 
-fn fits(width: u32, height: u32, mode: Mode) -> bool {
-    u64::from(width) * u64::from(height) * (mode.channels() as u64) < i32::MAX as u64
+fn check_pixels(width: u32, height: u32) -> Result<(), String> {
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(format!("{NAME}: {width}x{height} is too large: at most {MAX_PIXELS} pixels"));
+    }
+    Ok(())
 }
 
 fn constant_side(arguments: &Arguments<'_>, index: usize) -> Result<Option<u32>> {
@@ -98,17 +105,25 @@ impl ScalarUDFImpl for Resize {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
         let array = args.args[0].to_array(args.number_rows)?;
-        let side = |index: usize| cast(&args.args[index].to_array(args.number_rows)?, &DataType::Int64);
+        let side = |index: usize| -> Result<ArrayRef> {
+            let options = CastOptions { safe: false, ..CastOptions::default() };
+            Ok(cast_with_options(&args.args[index].to_array(args.number_rows)?, &DataType::Int64, &options)?)
+        };
         let (widths, heights) = (side(1)?, side(2)?);
         let (widths, heights) = (widths.as_primitive::<Int64Type>(), heights.as_primitive::<Int64Type>());
         let of_result = ImageType::of(&args.return_field).unwrap_or(ImageType::Any(None));
         let mut resized = ImageBuilder::new(of_result, array.len());
-        for (row, image) in images(&array, arguments.field(0), OnError::Raise)?.enumerate() {
+        let images =
+            images(&array, arguments.field(0), OnError::Raise).map_err(|error| arguments.error(error))?;
+        for (row, image) in images.enumerate() {
             let image = image.map_err(|error| arguments.error(error))?;
             let appended = match image {
                 Some(image) if widths.is_valid(row) && heights.is_valid(row) => {
                     let (width, height) =
                         (side_of(widths.value(row), "width")?, side_of(heights.value(row), "height")?);
+                    if let Err(error) = check_pixels(width, height) {
+                        return exec_err!("{error}");
+                    }
                     resize(image, width, height, Filter::Bilinear)
                         .and_then(|image| resized.append(Some(&image)))
                 }

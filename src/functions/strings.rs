@@ -22,6 +22,10 @@ pub(super) fn strings(array: &ArrayRef) -> Result<Vec<Option<&str>>> {
         DataType::Dictionary(..) => {
             let dictionary = array.as_any_dictionary();
             let values = strings(dictionary.values())?;
+            if values.is_empty() {
+                // every key is NULL
+                return Ok(vec![None; array.len()]);
+            }
             let keys = dictionary.normalized_keys();
             let row = |row: usize| {
                 if array.is_null(row) { None } else { values[keys[row]] }
@@ -57,6 +61,9 @@ mod tests {
             assert_eq!(strings(&array).unwrap(), rows);
             assert_eq!(strings(&array.slice(1, 3)).unwrap(), rows[1..4]);
         }
+        let empty: ArrayRef = Arc::new([None::<&str>; 2].into_iter().collect::<DictionaryArray<Int8Type>>());
+        assert_eq!(strings(&empty).unwrap(), [None, None]);
+        assert_eq!(strings(&empty.slice(0, 0)).unwrap(), []);
         let nulls: ArrayRef = Arc::new(NullArray::new(2));
         assert_eq!(strings(&nulls).unwrap(), [None, None]);
     }

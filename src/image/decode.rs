@@ -31,7 +31,18 @@ pub fn decode(bytes: &[u8], mode: Option<Mode>) -> Result<Image<'static>> {
         );
     };
     let name = format_name(format);
-    let corrupt = |error: image::ImageError| Error::Data(format!("corrupt {name} image: {error}"));
+    let too_large = |size: String| {
+        Error::Data(format!(
+            "{name} image{size} is too large: at most {MAX_SIDE} pixels a side and {MAX_PIXELS} in all can be decoded"
+        ))
+    };
+    let corrupt = |error| match error {
+        image::ImageError::Limits(_) => too_large(String::new()),
+        image::ImageError::Unsupported(error) => {
+            Error::Data(format!("{name} image that cannot be decoded: {error}"))
+        }
+        error => Error::Data(format!("corrupt {name} image: {error}")),
+    };
 
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
@@ -42,9 +53,7 @@ pub fn decode(bytes: &[u8], mode: Option<Mode>) -> Result<Image<'static>> {
     let mut decoder = reader.into_decoder().map_err(corrupt)?;
     let (width, height) = decoder.dimensions();
     if width > MAX_SIDE || height > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return data_err!(
-            "{name} image of {width}x{height} pixels is too large: at most {MAX_SIDE} a side and {MAX_PIXELS} pixels"
-        );
+        return Err(too_large(format!(" of {width}x{height} pixels")));
     }
     if format == ImageFormat::Jpeg && !ends_with_jpeg_trailer(bytes) {
         return data_err!("corrupt JPEG image: truncated after {} bytes", bytes.len());
@@ -202,6 +211,6 @@ mod tests {
         bytes[26] = 1;
         bytes[28] = 24;
         let error = decode(&bytes, None).unwrap_err().to_string();
-        assert!(error.contains("20000"), "{error}");
+        assert!(error.contains("too large: at most 16384 pixels a side"), "{error}");
     }
 }

@@ -101,6 +101,12 @@ impl<'a> Image<'a> {
         Ok(Self { width, height, mode, pixels })
     }
 
+    /// The same image, its pixels borrowed from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> Image<'_> {
+        Image { pixels: Cow::Borrowed(&self.pixels), ..*self }
+    }
+
     /// Pixels from left to right.
     #[must_use]
     pub fn width(&self) -> u32 {

@@ -5,8 +5,8 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use super::{Image, Mode};
 use crate::error::{Error, Result};
 
-/// How a pixel is computed from its neighbours. Both are antialiased when they shrink, as Pillow's are: the kernel
-/// grows with the scale.
+/// How a pixel is computed from its neighbours. All but [`Nearest`](Self::Nearest) are antialiased when they shrink, as
+/// Pillow's are: the kernel grows with the scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// The nearest pixel.

@@ -3,6 +3,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures::StreamExt;
+use tokio::io::AsyncReadExt;
 use url::Url;
 
 use crate::error::{Error, Result, data_err};
@@ -15,6 +16,7 @@ static CLIENT: LazyLock<Result<reqwest::Client>> = LazyLock::new(|| {
     reqwest::Client::builder()
         .user_agent(concat!("semsql/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(5))
+        .timeout(Duration::from_mins(10))
         .read_timeout(Duration::from_mins(1))
         .build()
         .map_err(|error| Error::Query(format!("cannot start the HTTP client: {error}")))
@@ -30,13 +32,11 @@ pub(crate) async fn download(location: &str) -> Result<Vec<u8>> {
             Ok(path) => read(&path).await,
             Err(()) => data_err!("'{location}' is not the URL of a local file"),
         },
-        // one letter is a drive
-        Ok(url) if url.scheme().len() > 1 && location.contains("://") => {
-            data_err!(
-                "cannot read '{}://': local paths, file://, http:// and https:// can be read",
-                url.scheme()
-            )
-        }
+        // the rest of it may hold secrets
+        _ if location.contains("://") => data_err!(
+            "cannot read this '{}://' location: local paths and valid file://, http:// and https:// URLs can be read",
+            location.split("://").next().unwrap_or_default()
+        ),
         _ => read(std::path::Path::new(location)).await,
     }
 }
@@ -48,7 +48,12 @@ async fn read(path: &std::path::Path) -> Result<Vec<u8>> {
         return data_err!("cannot read '{}': it is not a file", path.display());
     }
     check_size(metadata.len(), &path.display().to_string())?;
-    tokio::fs::read(path).await.map_err(failed)
+    // the file may grow, or not know its length
+    let file = tokio::fs::File::open(path).await.map_err(failed)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).await.map_err(failed)?;
+    check_size(bytes.len() as u64, &path.display().to_string())?;
+    Ok(bytes)
 }
 
 async fn get(url: &Url) -> Result<Vec<u8>> {

@@ -148,7 +148,10 @@ impl Kind {
     fn format(self, state: &SessionState, sample: &Path) -> Arc<dyn FileFormat> {
         let options = state.default_table_options();
         match self {
-            Self::Parquet => Arc::new(ParquetFormat::default().with_options(options.parquet)),
+            // the metadata of a field says in which space an embedding lives, and what an image is
+            Self::Parquet => {
+                Arc::new(ParquetFormat::default().with_options(options.parquet).with_skip_metadata(false))
+            }
             Self::Csv => Arc::new(CsvFormat::default().with_options(options.csv)),
             Self::Tsv => Arc::new(CsvFormat::default().with_options(options.csv).with_delimiter(b'\t')),
             Self::Json => {
@@ -177,7 +180,15 @@ async fn open(path: &str, state: &SessionState) -> Result<ListingTable> {
         }
         Found::Folder(folder, files) => {
             let (kind, ending, files) = one_ending(path, files)?;
-            (kind, files, vec![url_of(&folder)?], ending)
+            // partition columns come from the path below the folder; without them the files are named one by one,
+            // because DataFusion would list hidden files and writers' markers of that ending too
+            let partitioned = files.iter().any(|file| file.parent() != Some(&folder));
+            let urls = if partitioned {
+                vec![url_of(&folder)?]
+            } else {
+                files.iter().map(|file| url_of(file)).collect::<Result<_>>()?
+            };
+            (kind, files, urls, ending)
         }
     };
     let [sample, ..] = files.as_slice() else {
@@ -263,6 +274,13 @@ async fn schema_of(
         Ok(schema) => return Ok(schema),
         Err(failure) => failure,
     };
+    // files that differ in nothing but their metadata are one table without it
+    if kind == Kind::Parquet
+        && let Ok(schema) =
+            ParquetFormat::default().with_skip_metadata(true).infer_schema(state, &store, &metas).await
+    {
+        return Ok(schema);
+    }
     let reason = |failure: &DataFusionError| failure.find_root().message().into_owned();
     if let [file] = files {
         return plan_err!("cannot read '{}' as {}: {}", file.display(), kind.name(), reason(&failure));

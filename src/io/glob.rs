@@ -15,15 +15,18 @@ pub(crate) const GLOB_CHARACTERS: [char; 4] = ['*', '?', '[', '{'];
 ///
 /// No match is an empty list; a pattern that is wrong, or a folder that is not there or cannot be read, is an error.
 pub(crate) fn glob(pattern: &str) -> Result<Vec<PathBuf>> {
+    let pattern = &without_empty_parts(pattern);
     let matcher = GlobBuilder::new(pattern)
         .literal_separator(true)
         .build()
         .map_err(|error| Error::Query(format!("'{pattern}' is not a valid glob: {}", error.kind())))?
         .compile_matcher();
+    if !pattern.contains(GLOB_CHARACTERS) {
+        let file = PathBuf::from(pattern);
+        return Ok(if file.is_file() { vec![file] } else { vec![] });
+    }
     let parts: Vec<&str> = pattern.split('/').collect();
     let literal = parts.iter().take_while(|part| !part.contains(GLOB_CHARACTERS)).count();
-    // a pattern without any glob character names one file
-    let literal = literal.min(parts.len() - 1);
     let base = match parts[..literal].join("/") {
         root if root.is_empty() && literal > 0 => "/".to_owned(),
         base => base,
@@ -36,10 +39,18 @@ pub(crate) fn glob(pattern: &str) -> Result<Vec<PathBuf>> {
         return query_err!("no file matches '{pattern}': there is no folder '{base}'");
     }
     let mut files = Vec::new();
-    find(folder, Path::new(&base), depth, &matcher, &mut files)
-        .map_err(|error| Error::Query(format!("cannot read '{pattern}': {error}")))?;
+    find(folder, Path::new(&base), depth, &matcher, &mut files).map_err(|(folder, error)| {
+        Error::Query(format!("cannot list '{pattern}': folder '{}': {error}", folder.display()))
+    })?;
     files.sort();
     Ok(files)
+}
+
+/// `a//b` as `a/b`: the same to a file system, but not to a matcher.
+fn without_empty_parts(pattern: &str) -> String {
+    let root = if pattern.starts_with('/') { "/" } else { "" };
+    let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
+    format!("{root}{}", parts.join("/"))
 }
 
 /// Collects the files below `folder` that match; `shown` is the folder as the pattern spells it.
@@ -49,16 +60,18 @@ fn find(
     depth: usize,
     matcher: &GlobMatcher,
     files: &mut Vec<PathBuf>,
-) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
+) -> Result<(), (PathBuf, io::Error)> {
+    let failed = |error| (folder.to_owned(), error);
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         if name.to_string_lossy().starts_with('.') {
             continue;
         }
         let shown = shown.join(&name);
         // a link to a folder is followed, except below `**`, where it could lead round in a circle
-        let is_folder = entry.file_type()?.is_dir() || (depth != usize::MAX && entry.path().is_dir());
+        let is_folder =
+            entry.file_type().map_err(failed)?.is_dir() || (depth != usize::MAX && entry.path().is_dir());
         if is_folder {
             if depth > 1 {
                 let depth = if depth == usize::MAX { depth } else { depth - 1 };
@@ -93,6 +106,8 @@ mod tests {
         assert_eq!(found("{a,b}/?.csv"), ["a/1.csv", "a/2.csv", "b/1.csv"]);
         assert_eq!(found("*.csv"), ["x.csv"]);
         assert_eq!(found("a/1.csv"), ["a/1.csv"]);
+        assert_eq!(found("a/.3.csv"), ["a/.3.csv"]);
+        assert_eq!(found("a//*.csv"), ["a/1.csv", "a/2.csv"]);
         assert_eq!(found("a/*.png"), Vec::<String>::new());
         let error = glob(&format!("{}/none/*.csv", folder.path().display())).unwrap_err().to_string();
         assert!(error.contains("there is no folder"), "{error}");

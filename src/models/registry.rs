@@ -27,36 +27,56 @@ impl Registry {
         self
     }
 
-    /// The text model of a request; an error names the providers or models there are. `provider` is used unless the
-    /// model's name starts with the name of a provider, as in `'openai/text-embedding-3-small'`.
-    pub fn text_embedder(&self, provider: &str, request: ModelRequest) -> Result<Arc<dyn TextEmbedder>> {
-        let (provider, request) = self.resolve(provider, request)?;
+    /// The text model of a request; an error names the providers or models there are.
+    ///
+    /// The provider is `provider` where it is given, else the one whose name the model's starts with, as in
+    /// `'openai/text-embedding-3-small'`, else `default`.
+    pub fn text_embedder(
+        &self,
+        provider: Option<&str>,
+        default: &str,
+        request: ModelRequest,
+    ) -> Result<Arc<dyn TextEmbedder>> {
+        let (provider, request) = self.resolve(provider, default, request)?;
         provider.text_embedder(&request)
     }
 
     /// The image model of a request, otherwise as [`text_embedder`](Self::text_embedder).
-    pub fn image_embedder(&self, provider: &str, request: ModelRequest) -> Result<Arc<dyn ImageEmbedder>> {
-        let (provider, request) = self.resolve(provider, request)?;
+    pub fn image_embedder(
+        &self,
+        provider: Option<&str>,
+        default: &str,
+        request: ModelRequest,
+    ) -> Result<Arc<dyn ImageEmbedder>> {
+        let (provider, request) = self.resolve(provider, default, request)?;
         provider.image_embedder(&request)
     }
 
-    fn resolve(&self, provider: &str, request: ModelRequest) -> Result<(&dyn Provider, ModelRequest)> {
-        if let Some((prefix, model)) = request.model.split_once('/')
+    fn resolve(
+        &self,
+        provider: Option<&str>,
+        default: &str,
+        request: ModelRequest,
+    ) -> Result<(&dyn Provider, ModelRequest)> {
+        if provider.is_none()
+            && let Some((prefix, model)) = request.model.split_once('/')
             && let Some(named) = self.find(prefix)
         {
             return Ok((named, ModelRequest { model: model.to_owned(), ..request }));
         }
-        match self.find(provider) {
+        let name = provider.unwrap_or(default);
+        match self.find(name) {
             Some(provider) => Ok((provider, request)),
-            None => query_err!("unknown provider '{provider}': known are {}", self.names().join(", ")),
+            None => query_err!("unknown provider '{name}': known are {}", self.names().join(", ")),
         }
     }
 
+    /// By name, or else by alias.
     fn find(&self, name: &str) -> Option<&dyn Provider> {
-        self.providers
-            .iter()
-            .find(|provider| provider.name() == name || provider.aliases().contains(&name))
-            .map(AsRef::as_ref)
+        let by_name = self.providers.iter().find(|provider| provider.name() == name);
+        let found =
+            by_name.or_else(|| self.providers.iter().find(|provider| provider.aliases().contains(&name)));
+        found.map(AsRef::as_ref)
     }
 
     fn names(&self) -> Vec<String> {

@@ -333,6 +333,17 @@ fn a_glob_and_a_folder_are_tables_too() {
 }
 
 #[test]
+fn hidden_files_and_markers_of_a_folder_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("t")).unwrap();
+    for (name, content) in [("1.csv", "id\n1\n"), ("_tmp.csv", "id\n2\n"), (".3.csv", "id\n3\n")] {
+        fs::write(folder.path().join("t").join(name), content).unwrap();
+    }
+    let run = semsql_in(folder.path(), &["--format", "csv", "-c", "SELECT id FROM 't/'"], "");
+    assert_eq!((run.out.as_str(), run.err.as_str()), ("id\n1\n", ""));
+}
+
+#[test]
 fn partition_folders_are_columns() {
     let folder = tempfile::tempdir().unwrap();
     for year in ["2023", "2024"] {

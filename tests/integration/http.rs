@@ -73,6 +73,11 @@ async fn failures_name_the_location_without_its_secrets() {
         assert!(error.contains(reason), "{error}");
         assert!(!error.contains("SECRET"), "{error}");
     }
+    let error = query("SELECT download('https://user:SECRET@ho st/x?sig=SECRET')").await.unwrap_err();
+    assert!(
+        error.contains("download: cannot read this 'https://' location") && !error.contains("SECRET"),
+        "{error}"
+    );
     let error = query("SELECT download('http://127.0.0.1:1/x')").await.unwrap_err();
     assert!(error.contains("refused"), "{error}");
     let null =

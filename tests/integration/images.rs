@@ -128,5 +128,23 @@ async fn images_come_back_from_files() {
             4
         );
         assert_eq!(counts.take_inputs(), 4, "{format}");
+        // what it is made of says that it is an image, so that it still is one
+        let sql = format!("SELECT embed_image(small) FROM '{file}'");
+        ctx.sql(&sql).await.unwrap().collect().await.unwrap();
+        assert_eq!(counts.take_inputs(), 4, "{format}");
+    }
+}
+
+#[tokio::test]
+async fn an_embedding_keeps_its_space_in_files() {
+    let (ctx, _) = mock::session().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for format in ["parquet", "arrow"] {
+        let file = folder.path().join(format!("vectors.{format}")).display().to_string();
+        let copy = format!("COPY (SELECT embed_text('a', 'mock-other') AS e) TO '{file}'");
+        ctx.sql(&copy).await.unwrap().collect().await.unwrap();
+        let sql = format!("SELECT cosine_distance(e, embed_text('a')) FROM '{file}'");
+        let error = ctx.sql(&sql).await.unwrap_err().to_string();
+        assert!(error.contains("different spaces, 'mock-other' and 'mock'"), "{format}: {error}");
     }
 }

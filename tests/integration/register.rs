@@ -44,3 +44,18 @@ async fn sessions_do_not_share_options() {
     let error = other.sql("SELECT embed_text('x', 'no such model')").await.unwrap_err().to_string();
     assert!(error.contains("unknown model"), "{error}");
 }
+
+#[tokio::test]
+async fn a_session_of_a_copied_configuration_starts_with_its_values_and_goes_its_own_way() {
+    let one = SessionContext::new();
+    datafusion_semantic::register_all(&one).unwrap();
+    one.sql("SET semantic.text_model = 'first'").await.unwrap();
+    let other = SessionContext::new_with_config(one.copied_config());
+    datafusion_semantic::register_all(&other).unwrap();
+    let model =
+        |ctx: SessionContext| async move { ctx.sql("SELECT embed_text('x')").await.unwrap_err().to_string() };
+    assert!(model(other.clone()).await.contains("unknown model 'first'"));
+    other.sql("SET semantic.text_model = 'second'").await.unwrap();
+    assert!(model(other).await.contains("unknown model 'second'"));
+    assert!(model(one).await.contains("unknown model 'first'"));
+}

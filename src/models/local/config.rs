@@ -73,13 +73,24 @@ impl TextConfig {
             }
         }
         let limits: SentenceBert = folder.read_json("sentence_bert_config.json")?.unwrap_or_default();
+        let tokenizer: TokenizerConfig = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
+        let limits = [limits.max_seq_length, tokenizer.max_tokens(), config.max_position_embeddings];
+        let max_tokens = limits.into_iter().flatten().min().unwrap_or(512);
+        // a text has two special tokens, and something between them
+        if max_tokens < 3 {
+            return query_err!(
+                "the files of model '{}' say that a text has at most {max_tokens} tokens: see max_seq_length in \
+                 sentence_bert_config.json",
+                folder.name()
+            );
+        }
         let prompts: SentenceTransformers =
             folder.read_json("config_sentence_transformers.json")?.unwrap_or_default();
         Ok(Self {
             space: EmbeddingSpace::new(folder.name(), dimensions, normalize),
             pooling,
             normalize,
-            max_tokens: limits.max_seq_length.or(config.max_position_embeddings).unwrap_or(512),
+            max_tokens,
             pad_token: config.pad_token_id.unwrap_or(0),
             prompts: prompts.prompts.unwrap_or_default(),
             default_prompt: prompts.default_prompt_name,
@@ -110,6 +121,20 @@ struct Module {
 #[derive(Debug, Default, Deserialize)]
 struct SentenceBert {
     max_seq_length: Option<usize>,
+}
+
+/// `tokenizer_config.json`
+#[derive(Debug, Default, Deserialize)]
+struct TokenizerConfig {
+    /// 1e30 where there is no limit.
+    model_max_length: Option<f64>,
+}
+
+impl TokenizerConfig {
+    fn max_tokens(&self) -> Option<usize> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+        self.model_max_length.filter(|length| (1.0..1e6).contains(length)).map(|length| length as usize)
+    }
 }
 
 /// `config_sentence_transformers.json`

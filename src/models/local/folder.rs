@@ -17,9 +17,10 @@ impl ModelFolder {
     /// (`sentence-transformers/all-MiniLM-L6-v2`) or, where only one model has it, without. `@variant` behind it
     /// chooses `onnx/model_variant.onnx`. Errors list what is there.
     pub(super) fn find(models: &Path, model: &str) -> Result<Self> {
-        let (name, variant) = match model.split_once('@') {
-            Some((name, variant)) => (name, Some(variant)),
-            None => (model, None),
+        // a path may hold an @ too
+        let (name, variant) = match model.rsplit_once('@') {
+            Some((name, variant)) if !variant.contains('/') => (name, Some(variant)),
+            _ => (model, None),
         };
         let path = Self::path_of(models, name)?;
         let graph = match variant {
@@ -34,7 +35,7 @@ impl ModelFolder {
                 if graphs.is_empty() { SETUP.to_owned() } else { format!("there is {}", graphs.join(", ")) }
             );
         }
-        // the path below the folder of all models is the name that variants and short names share
+        // one name for all spellings: below the folder of all models the path in it, elsewhere the whole path
         let name =
             path.strip_prefix(models).map_or_else(|_| name.to_owned(), |name| name.display().to_string());
         Ok(Self { name, path, graph })
@@ -63,6 +64,10 @@ impl ModelFolder {
             installed.iter().filter(|model| model.rsplit('/').next() == Some(name)).collect();
         match (same_name.as_slice(), installed.as_slice()) {
             ([only], _) => Ok(models.join(only)),
+            // a folder of the current one
+            ([], _) if !unsafe_name && Path::new(name).join("config.json").is_file() => {
+                Ok(PathBuf::from(name))
+            }
             ([], []) => {
                 query_err!("unknown model '{name}': no model is installed in {}; {SETUP}", models.display())
             }
@@ -95,15 +100,18 @@ impl ModelFolder {
         self.path.join("preprocessor_config.json").is_file()
     }
 
+    /// An error that names the path of a file of the model, if it is not there.
+    pub(super) fn require(&self, file: &str) -> Result<()> {
+        if self.path.join(file).is_file() { Ok(()) } else { Err(self.missing(file)) }
+    }
+
+    fn missing(&self, file: &str) -> Error {
+        Error::Query(format!("model '{}' has no file {}: {SETUP}", self.name, self.path.join(file).display()))
+    }
+
     /// The bytes of a file of the model; the error names its path.
     pub(super) fn read(&self, file: &str) -> Result<Vec<u8>> {
-        self.read_if_exists(file)?.ok_or_else(|| {
-            Error::Query(format!(
-                "model '{}' has no file {}: {SETUP}",
-                self.name,
-                self.path.join(file).display()
-            ))
-        })
+        self.read_if_exists(file)?.ok_or_else(|| self.missing(file))
     }
 
     /// The bytes of a file of the model, if there is one.

@@ -7,6 +7,7 @@ use ort::value::{Outlet, Tensor};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::runtime;
+use crate::blocking::blocking;
 use crate::error::{Error, Result, query_err};
 
 /// A graph that is loaded when it is first run, and then stays.
@@ -50,7 +51,8 @@ impl Graph {
     /// Runs the graph with those of `inputs` that it asks for, and hands the shape and the numbers of the first of
     /// `outputs` that it has, or else of its first output, to `read`.
     ///
-    /// All of it is done off the async workers. When the future is dropped, a run that has begun is not awaited.
+    /// All of it is done off the async workers. When the future is dropped, a run that has begun is not awaited, and
+    /// one that has not begun never begins.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         inputs: Vec<Input>,
@@ -78,8 +80,9 @@ impl Graph {
             };
             let name = (*name).to_owned();
             let results = session.run(inputs.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
-            let (shape, values) =
-                results[name.as_str()].try_extract_tensor::<f32>().map_err(|e| failed(&e))?;
+            let (shape, values) = results[name.as_str()].try_extract_tensor::<f32>().map_err(|error| {
+                Error::Query(format!("{} does not return 32-bit floats: {error}", path.display()))
+            })?;
             let shape: Vec<usize> =
                 shape.iter().map(|&side| usize::try_from(side).unwrap_or_default()).collect();
             read(&shape, values)
@@ -104,15 +107,5 @@ impl Graph {
             Ok(Arc::new(Mutex::new(session)))
         })
         .await
-    }
-}
-
-/// Runs `work` on a thread for blocking work. A panic in it, which would be a bug in a native library, is an error.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::Data(format!("the model's thread ended: {error}"))),
     }
 }

@@ -5,6 +5,7 @@ use super::config::image_space;
 use super::folder::ModelFolder;
 use super::graph::{Graph, Input, Numbers};
 use super::preprocess::Preprocessor;
+use crate::blocking::compute;
 use crate::error::{Result, query_err};
 use crate::image::Image;
 use crate::models::{Embeddings, ImageEmbedder};
@@ -35,6 +36,24 @@ impl LocalImageModel {
     }
 }
 
+impl LocalImageModel {
+    /// The input of the graph for some images, and their common width and height.
+    fn tensor(&self, images: &[Image<'_>]) -> Result<(Vec<f32>, (u32, u32))> {
+        let (mut tensor, mut size) = (Vec::new(), None);
+        for image in images {
+            let of_image = self.preprocessor.append(image.borrowed(), &mut tensor)?;
+            if *size.get_or_insert(of_image) != of_image {
+                return query_err!(
+                    "model '{}' does not bring images to one size: its preprocessor_config.json has neither an exact \
+                     size nor a crop_size; resize the images to one size first",
+                    self.name
+                );
+            }
+        }
+        Ok((tensor, size.unwrap_or_default()))
+    }
+}
+
 #[async_trait]
 impl ImageEmbedder for LocalImageModel {
     fn space(&self) -> &EmbeddingSpace {
@@ -47,18 +66,7 @@ impl ImageEmbedder for LocalImageModel {
     }
 
     async fn embed(&self, images: &[Image<'_>]) -> Result<Embeddings> {
-        let (mut tensor, mut size) = (Vec::new(), None);
-        for image in images {
-            let of_image = self.preprocessor.append(image.clone(), &mut tensor)?;
-            if *size.get_or_insert(of_image) != of_image {
-                return query_err!(
-                    "model '{}' does not bring images to one size: its preprocessor_config.json has neither an exact \
-                     size nor a crop_size; resize the images to one size first",
-                    self.name
-                );
-            }
-        }
-        let (width, height) = size.unwrap_or_default();
+        let (tensor, (width, height)) = compute(|| self.tensor(images))?;
         let shape = vec![images.len(), 3, height as usize, width as usize];
         let input = Input { name: "pixel_values", shape, numbers: Numbers::F32(tensor) };
         let (name, rows, dimensions) = (self.name.clone(), images.len(), self.space.dimensions());

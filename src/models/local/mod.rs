@@ -86,7 +86,7 @@ impl Provider for LocalProvider {
 
     fn text_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn TextEmbedder>> {
         let folder = ModelFolder::find(&self.models, &request.model)?;
-        if !folder.embeds_text() {
+        if !folder.embeds_text() && folder.embeds_images() {
             return query_err!("model '{}' embeds images, not text: use embed_image", request.model);
         }
         let model = shared(&TEXT_MODELS, folder, LocalTextModel::open)?;
@@ -96,7 +96,7 @@ impl Provider for LocalProvider {
 
     fn image_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn ImageEmbedder>> {
         let folder = ModelFolder::find(&self.models, &request.model)?;
-        if !folder.embeds_images() {
+        if !folder.embeds_images() && folder.embeds_text() {
             return query_err!("model '{}' embeds text, not images: use embed_text", request.model);
         }
         let model = shared(&IMAGE_MODELS, folder, LocalImageModel::open)?;

@@ -2,8 +2,8 @@
 use serde::Deserialize;
 
 use super::folder::ModelFolder;
-use crate::error::{Error, Result, query_err};
-use crate::image::{Filter, Image, Mode, convert, crop_center, resize};
+use crate::error::{Error, Result, data_err, query_err};
+use crate::image::{Filter, Image, MAX_PIXELS, Mode, convert, crop_center, resize};
 
 /// `preprocessor_config.json` of Hugging Face's image processors.
 #[derive(Debug, Clone, Deserialize)]
@@ -88,6 +88,13 @@ impl Preprocessor {
         let mut image = convert(image, Mode::Rgb);
         if let Some((size, filter)) = self.resize {
             let (width, height) = size.of(image.width(), image.height());
+            if u64::from(width) * u64::from(height) > MAX_PIXELS {
+                return data_err!(
+                    "an image of {}x{} is too elongated for the model: it would be resized to {width}x{height}",
+                    image.width(),
+                    image.height()
+                );
+            }
             image = resize(image, width, height, filter)?;
         }
         if let Some((width, height)) = self.crop
@@ -171,5 +178,13 @@ mod tests {
         assert_eq!(preprocessor.append(image, &mut tensor).unwrap(), (2, 2));
         assert_eq!(tensor, vec![9.0; 12]);
         assert_eq!(Size::ShortestEdge { shortest_edge: 256 }.of(451, 300), (384, 256));
+    }
+
+    #[test]
+    fn a_thread_of_pixels_is_refused_before_it_becomes_a_rope() {
+        let preprocessor = preprocessor(r#"{"do_resize": true, "size": {"shortest_edge": 256}}"#);
+        let image = Image::new(1, 16_384, Mode::L, vec![0; 16_384]).unwrap();
+        let error = preprocessor.append(image, &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("1x16384 is too elongated"), "{error}");
     }
 }

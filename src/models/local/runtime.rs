@@ -61,12 +61,15 @@ fn start(candidates: &[PathBuf]) -> Result<Environment> {
 fn load(path: &Path) -> Result<Environment, String> {
     // ort reads a relative path from the folder of the program
     let path = std::path::absolute(path).map_err(|error| error.to_string())?;
-    ort::init_from(path)
+    let environment = ort::init_from(path)
         .map_err(|error| error.to_string())?
         .with_name("semsql")
         .with_telemetry(false)
         .build()
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    // what fails is in our errors: the library's own lines on standard error would only repeat it
+    environment.set_log_level(ort::logging::LogLevel::Fatal);
+    Ok(environment)
 }
 
 #[cfg(test)]
