@@ -1,15 +1,16 @@
 //! `convert_image(image, mode)`
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 use datafusion_macros::user_doc;
 
 use super::Function;
 use super::arguments::{Arguments, signature};
+use super::described;
 use super::images::{image_type, images};
 use crate::config::OnError;
 use crate::image::{Mode, convert};
@@ -44,17 +45,7 @@ fn mode(arguments: &Arguments<'_>) -> Result<Mode> {
 }
 
 impl ScalarUDFImpl for ConvertImage {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        internal_err!("{NAME} is planned by return_field_from_args")
-    }
+    described!();
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let arguments = Arguments::planned(NAME, PARAMETERS, 2, &args)?;
@@ -86,9 +77,5 @@ impl ScalarUDFImpl for ConvertImage {
             image.map_err(|error| arguments.error(error))?;
         }
         Ok(ColumnarValue::Array(converted.finish()))
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.doc()
     }
 }

@@ -8,13 +8,14 @@ use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType, Field, FieldRef
 use datafusion::common::{Result, exec_err, internal_err, plan_err};
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 use datafusion_macros::user_doc;
 
 use super::Function;
 use super::arguments::{Arguments, signature};
 use super::blocking::run_blocking;
+use super::described;
 use crate::planner::When;
 use crate::types::embedding::space_name;
 use crate::vector::cosine_distance;
@@ -75,17 +76,7 @@ fn check(a: &Field, b: &Field) -> Result<()> {
 }
 
 impl ScalarUDFImpl for CosineDistance {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Float64)
-    }
+    described!();
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let arguments = Arguments::planned(NAME, PARAMETERS, 2, &args)?;
@@ -106,10 +97,6 @@ impl ScalarUDFImpl for CosineDistance {
             true => ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&distances, 0)?),
             false => ColumnarValue::Array(Arc::new(distances)),
         })
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.doc()
     }
 }
 

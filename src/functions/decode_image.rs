@@ -2,16 +2,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 use datafusion_macros::user_doc;
 
 use super::arguments::{Arguments, signature};
 use super::blocking::run_blocking;
+use super::described;
 use super::images::{bytes, is_binary, or_null};
 use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
 use crate::image::{Mode, decode};
@@ -45,17 +46,7 @@ pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
 }
 
 impl ScalarUDFImpl for DecodeImage {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        internal_err!("{NAME} is planned by return_field_from_args")
-    }
+    described!();
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let arguments = Arguments::planned(NAME, PARAMETERS, 1, &args)?;
@@ -83,10 +74,6 @@ impl ScalarUDFImpl for DecodeImage {
             image.map_err(|error| arguments.error(error))?;
         }
         Ok(ColumnarValue::Array(images.finish()))
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.doc()
     }
 }
 

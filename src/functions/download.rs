@@ -7,12 +7,13 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{HashMap, Result, internal_err, plan_err};
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 use datafusion_macros::user_doc;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::arguments::{Arguments, signature};
+use super::described;
 use super::images::or_null;
 use super::strings::{is_string, strings};
 use super::{Function, FunctionContext};
@@ -46,17 +47,7 @@ pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
 }
 
 impl ScalarUDFImpl for Download {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        internal_err!("{NAME} is planned by return_field_from_args")
-    }
+    described!();
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let arguments = Arguments::planned(NAME, PARAMETERS, 1, &args)?;
@@ -70,10 +61,6 @@ impl ScalarUDFImpl for Download {
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
         internal_err!("{NAME} is async")
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.doc()
     }
 }
 

@@ -2,15 +2,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 use datafusion_macros::user_doc;
 
 use super::arguments::{Arguments, ModelArguments, signature};
+use super::described;
 use super::images::{image_type, images, is_binary};
 use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
 use crate::blocking::compute;
@@ -70,17 +71,7 @@ impl EmbedImage {
 }
 
 impl ScalarUDFImpl for EmbedImage {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        internal_err!("{NAME} is planned by return_field_from_args")
-    }
+    described!();
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let arguments = Arguments::planned(NAME, PARAMETERS, 1, &args)?;
@@ -99,10 +90,6 @@ impl ScalarUDFImpl for EmbedImage {
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
         internal_err!("{NAME} is async")
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.doc()
     }
 }
 

@@ -33,12 +33,11 @@ pub(super) fn bytes(array: &ArrayRef) -> Result<Vec<Option<&[u8]>>> {
     }
 }
 
+/// Images one by one.
+pub(super) type Images<'a> = Box<dyn Iterator<Item = Result<Option<Image<'a>>, Error>> + Send + 'a>;
+
 /// The images of a column, one by one: `None` for NULL, and for a bad one if errors become NULL.
-pub(super) fn images<'a>(
-    array: &'a ArrayRef,
-    field: &Field,
-    on_error: OnError,
-) -> Result<Box<dyn Iterator<Item = Result<Option<Image<'a>>, Error>> + Send + 'a>, Error> {
+pub(super) fn images<'a>(array: &'a ArrayRef, field: &Field, on_error: OnError) -> Result<Images<'a>, Error> {
     if is_binary(array.data_type()) {
         let files = bytes(array).map_err(|error| Error::Query(error.to_string()))?;
         return Ok(Box::new(files.into_iter().map(move |file| match file {

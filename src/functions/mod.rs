@@ -26,6 +26,32 @@ mod strings;
 pub(crate) use functions_table::FunctionsTable;
 pub(crate) use glob::Glob;
 
+/// The parts of `ScalarUDFImpl` in which our functions do not differ: name, signature and documentation are beside
+/// the function, and the type of its result depends on more than the types of its arguments.
+macro_rules! described {
+    () => {
+        fn name(&self) -> &'static str {
+            NAME
+        }
+
+        fn signature(&self) -> &datafusion::logical_expr::Signature {
+            &self.signature
+        }
+
+        fn return_type(
+            &self,
+            _: &[datafusion::arrow::datatypes::DataType],
+        ) -> datafusion::common::Result<datafusion::arrow::datatypes::DataType> {
+            datafusion::common::internal_err!("{NAME} is planned by return_field_from_args")
+        }
+
+        fn documentation(&self) -> Option<&datafusion::logical_expr::Documentation> {
+            self.doc()
+        }
+    };
+}
+use described;
+
 /// How many rows of images one call gets: what is decoded for them is held at the same time.
 const IMAGE_SLICE_ROWS: usize = 8;
 

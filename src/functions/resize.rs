@@ -5,15 +5,16 @@ use async_trait::async_trait;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, FieldRef, Int64Type};
-use datafusion::common::{Result, exec_err, internal_err, plan_err};
+use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 use datafusion_macros::user_doc;
 
 use super::arguments::{Arguments, signature};
 use super::blocking::run_blocking;
+use super::described;
 use super::images::{image_type, images};
 use super::{Function, IMAGE_SLICE_ROWS};
 use crate::config::OnError;
@@ -85,17 +86,7 @@ fn constant_side(arguments: &Arguments<'_>, index: usize) -> Result<Option<u32>>
 }
 
 impl ScalarUDFImpl for Resize {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        internal_err!("{NAME} is planned by return_field_from_args")
-    }
+    described!();
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let arguments = Arguments::planned(NAME, PARAMETERS, 3, &args)?;
@@ -132,10 +123,6 @@ impl ScalarUDFImpl for Resize {
             appended.map_err(|error| arguments.error(error))?;
         }
         Ok(ColumnarValue::Array(resized.finish()))
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.doc()
     }
 }
 
