@@ -49,6 +49,42 @@ pub(super) fn is_correlated(plan: &LogicalPlan) -> bool {
     found
 }
 
+/// Whether `expr` has the same value for every row of the query.
+pub(super) fn is_constant(expr: &Expr) -> bool {
+    let mut constant = !expr.is_volatile();
+    // the closure never fails
+    let _ = expr.apply(|expr| {
+        constant &= match expr {
+            Expr::Column(_)
+            | Expr::OuterReferenceColumn(..)
+            | Expr::LambdaVariable(_)
+            | Expr::Placeholder(_)
+            | Expr::Exists(_)
+            | Expr::InSubquery(_)
+            | Expr::SetComparison(_)
+            | Expr::Unnest(_)
+            | Expr::AggregateFunction(_)
+            | Expr::WindowFunction(_) => false,
+            Expr::ScalarSubquery(subquery) => subquery.outer_ref_columns.is_empty(),
+            _ => true,
+        };
+        Ok(TreeNodeRecursion::Continue)
+    });
+    constant
+}
+
+/// Whether every async call in `expr` has the same value for every row of the query.
+pub(super) fn calls_only_constants(expr: &Expr) -> bool {
+    let mut only = true;
+    // the closure never fails
+    let _ = expr.apply(|expr| {
+        let is_call = as_async_call(expr).is_some();
+        only &= !is_call || is_constant(expr);
+        Ok(if is_call { TreeNodeRecursion::Jump } else { TreeNodeRecursion::Continue })
+    });
+    only
+}
+
 /// Whether `expr` is a call that can be computed over its input as it stands: no other async call comes first.
 fn is_ready(expr: &Expr) -> bool {
     as_async_call(expr).is_some_and(|call| !call.args.iter().any(contains_async))
@@ -80,6 +116,11 @@ impl Guard {
     /// Whether the guard itself waits for an async call.
     fn waits(&self) -> bool {
         self.conditions().any(contains_async)
+    }
+
+    /// Whether the guard can leave out rows, now or after the calls in it were computed.
+    pub(super) fn can_mask(&self) -> bool {
+        !self.conditions().any(Expr::is_volatile)
     }
 
     fn conditions(&self) -> impl Iterator<Item = &Expr> {
@@ -148,6 +189,17 @@ fn child_guards(expr: &Expr) -> Vec<Option<Guard>> {
     }
 }
 
+/// Calls `visit` with each child of `expr` and the guard under which it is evaluated.
+pub(super) fn for_each_child(expr: &Expr, mut visit: impl FnMut(&Expr, Option<&Guard>)) {
+    let guards = child_guards(expr);
+    let mut guards = guards.iter();
+    // the closure never fails
+    let _ = expr.apply_children(|child| {
+        visit(child, guards.next().and_then(Option::as_ref));
+        Ok(TreeNodeRecursion::Continue)
+    });
+}
+
 /// Replaces every ready call of `expr` by what `replace` makes of it and of the guards around it, outermost
 /// first. A call under a guard that waits for another call is not ready, and neither is one in a lambda body
 /// or one that refers to an outer query: those have no row of the input to be computed for.
@@ -193,7 +245,7 @@ fn is_masked(value: &Expr) -> bool {
 /// possible or already so.
 ///
 /// Right because NULL in is NULL out without a call, and because the value is not used in those rows. Not done
-/// where the first argument is a literal or where the mask would change the type or the metadata of the result.
+/// where the first argument is NULL already or where the mask would change the type or the metadata of the result.
 pub(super) fn mask_call(call: Expr, guards: &[Guard], schema: &DFSchema) -> Result<Expr> {
     let repeatable = guards.iter().take_while(|guard| guard.is_repeatable()).count();
     let guards = &guards[..repeatable];
@@ -203,7 +255,8 @@ pub(super) fn mask_call(call: Expr, guards: &[Guard], schema: &DFSchema) -> Resu
     let Some(first) = function.args.first() else {
         return Ok(call);
     };
-    if guards.is_empty() || matches!(first, Expr::Literal(..)) || is_masked(first) {
+    let is_null = matches!(first, Expr::Literal(value, _) if value.is_null());
+    if guards.is_empty() || is_null || is_masked(first) {
         return Ok(call);
     }
     let null = ScalarValue::try_new_null(&first.get_type(schema)?)?;

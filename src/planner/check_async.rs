@@ -1,12 +1,12 @@
 //! Refuses a plan in which an async call is left where nothing can run it.
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{Column, Result, plan_err};
 use datafusion::logical_expr::dml::WriteOp;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-use super::calls::{as_async_call, contains_async, is_correlated};
+use super::calls::{as_async_call, contains_async};
 
 /// The rule `semantic.check_async`, right after [`super::ExtractAsync`]: an async call outside a projection, or
 /// nested in another one, is an error that names the function, the clause and the cure. Without it the query
@@ -32,9 +32,8 @@ fn check(node: &LogicalPlan) -> Result<()> {
     if let LogicalPlan::Dml(statement) = node {
         return check_statement(statement);
     }
-    // DataFusion has its own error for a subquery that stays correlated
-    if is_correlated(node) {
-        return Ok(());
+    if let LogicalPlan::Subquery(subquery) = node {
+        return check_correlated(&subquery.subquery);
     }
     node.apply_expressions(|expr| {
         expr.apply(|expr| check_expr(expr, node))?;
@@ -65,6 +64,41 @@ fn check_expr(expr: &Expr, node: &LogicalPlan) -> Result<TreeNodeRecursion> {
          column instead: SELECT ... FROM (SELECT *, {expr} AS value FROM ...)",
         clause(node)
     )
+}
+
+/// DataFusion has its own error for a subquery that still reads a column of the outer query, with functions of any
+/// kind, but that error names neither the function nor the cure.
+fn check_correlated(subquery: &LogicalPlan) -> Result<()> {
+    let (mut column, mut name) = (None, None);
+    subquery.apply_with_subqueries(|node| {
+        for expr in node.expressions() {
+            column = column.take().or(outer_column(&expr)?);
+            name = name.take().or(find_call(&expr)?);
+        }
+        let complete = column.is_some() && name.is_some();
+        Ok(if complete { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    match (column, name) {
+        (Some(column), Some(name)) => plan_err!(
+            "{name}: found in a subquery that uses {column} of the outer query and cannot be made a join, expected \
+             a subquery that can run on its own; compute {name}(...) in the outer SELECT, or write the subquery as \
+             a JOIN"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// A column of the outer query that `expr` reads.
+fn outer_column(expr: &Expr) -> Result<Option<Column>> {
+    let mut found = None;
+    expr.apply(|expr| match expr {
+        Expr::OuterReferenceColumn(_, column) => {
+            found = Some(column.clone());
+            Ok(TreeNodeRecursion::Stop)
+        }
+        _ => Ok(TreeNodeRecursion::Continue),
+    })?;
+    Ok(found)
 }
 
 /// A table applies the predicates and assignments of a statement itself, and synchronously.

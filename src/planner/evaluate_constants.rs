@@ -5,10 +5,12 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, Spans};
 use datafusion::logical_expr::logical_plan::Subquery;
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::calls::{as_async_call, calls_async};
+use super::calls::{as_async_call, calls_async, contains_async, for_each_child, is_constant};
+use super::extract_async::is_call_column;
 use super::schema::with_exprs;
 
 /// The rule `semantic.constant_once`: an async call whose arguments are constants becomes a scalar subquery over
@@ -19,6 +21,13 @@ use super::schema::with_exprs;
 /// itself (`datafusion.optimizer.enable_physical_uncorrelated_scalar_subquery`), because otherwise they become
 /// joins. It runs after the rules that turn subqueries into joins, which leave an uncorrelated one alone, and
 /// after the literals were folded.
+///
+/// The value is paid for, and may fail, before it is known that a row needs it. So a call that some rows do not
+/// need stays where it is: in a branch of a conditional expression, and in a `WHERE` behind a predicate without
+/// calls. There [`super::ExtractAsync`] leaves out the rows that do not need it, and a function that computes
+/// equal inputs once calls at most once per batch. What every row needs is evaluated even if there turns out to be
+/// no row: `SELECT f('a') FROM t WHERE x > 100` calls `f` once. In the condition of a join all constants are
+/// evaluated first, because there they would otherwise be computed for every row of a side.
 #[derive(Debug)]
 pub(super) struct EvaluateConstants;
 
@@ -36,22 +45,21 @@ impl OptimizerRule for EvaluateConstants {
         if !enabled || !has_place(&plan) || !calls_async(&plan) {
             return Ok(Transformed::no(plan));
         }
-        let mut found = false;
+        let needed = needed_constants(&plan);
+        if needed.is_empty() {
+            return Ok(Transformed::no(plan));
+        }
         let exprs = plan.expressions().into_iter().map(|expr| {
             let replaced = expr.transform_down(|expr| {
-                if as_async_call(&expr).is_some() && is_constant(&expr) {
+                if needed.contains(&expr) {
                     Ok(Transformed::new(once(expr)?, true, TreeNodeRecursion::Jump))
                 } else {
                     Ok(Transformed::no(expr))
                 }
             })?;
-            found |= replaced.transformed;
             Ok(replaced.data)
         });
         let exprs = exprs.collect::<Result<Vec<_>>>()?;
-        if !found {
-            return Ok(Transformed::no(plan));
-        }
         let inputs = plan.inputs().into_iter().cloned().collect();
         with_exprs(&plan, exprs, inputs).map(Transformed::yes)
     }
@@ -70,28 +78,62 @@ fn has_place(plan: &LogicalPlan) -> bool {
     works && plan.inputs().iter().any(|input| input.max_rows().is_none_or(|rows| rows > 1))
 }
 
-/// Whether `expr` has the same value for every row of the query.
-fn is_constant(expr: &Expr) -> bool {
-    let mut constant = !expr.is_volatile();
-    // the closure never fails
-    let _ = expr.apply(|expr| {
-        constant &= match expr {
-            Expr::Column(_)
-            | Expr::OuterReferenceColumn(..)
-            | Expr::LambdaVariable(_)
-            | Expr::Placeholder(_)
-            | Expr::Exists(_)
-            | Expr::InSubquery(_)
-            | Expr::SetComparison(_)
-            | Expr::Unnest(_)
-            | Expr::AggregateFunction(_)
-            | Expr::WindowFunction(_) => false,
-            Expr::ScalarSubquery(subquery) => subquery.outer_ref_columns.is_empty(),
-            _ => true,
-        };
-        Ok(TreeNodeRecursion::Continue)
+/// The calls with constant arguments in the expressions of `plan` whose values every row needs. A call that is also
+/// needed under a condition is one of them, and is then replaced there too.
+fn needed_constants(plan: &LogicalPlan) -> Vec<Expr> {
+    let mut found = vec![];
+    match plan {
+        LogicalPlan::Filter(filter) => {
+            let conjuncts = split_conjunction(&filter.predicate);
+            if conjuncts.iter().all(|conjunct| contains_async(conjunct)) && !filters_rows(&filter.input) {
+                for conjunct in conjuncts {
+                    collect(conjunct, false, &mut found);
+                }
+            }
+        }
+        // a call that was put below its clause in an earlier pass stayed because not every row needs it
+        LogicalPlan::Projection(projection) => {
+            for expr in projection.expr.iter().filter(|expr| !is_call_column(expr)) {
+                collect(expr, false, &mut found);
+            }
+        }
+        plan => {
+            let all = matches!(plan, LogicalPlan::Join(_));
+            for expr in plan.expressions() {
+                collect(&expr, all, &mut found);
+            }
+        }
+    }
+    found
+}
+
+/// Adds the constant calls in `expr` that are evaluated for every row, or `all` of them.
+fn collect(expr: &Expr, all: bool, found: &mut Vec<Expr>) {
+    if as_async_call(expr).is_some() && is_constant(expr) {
+        found.push(expr.clone());
+        return;
+    }
+    for_each_child(expr, |child, guard| {
+        if all || guard.is_none_or(|guard| !guard.can_mask()) {
+            collect(child, all, found);
+        }
     });
-    constant
+}
+
+/// Whether a predicate without calls already leaves out rows that `plan` reads. The optimizer moves conjuncts of a
+/// `WHERE` through these nodes, so they protect the conjuncts that stay behind as if they stood next to them.
+fn filters_rows(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => scan.filters.iter().any(|filter| !contains_async(filter)),
+        LogicalPlan::Filter(filter) => {
+            split_conjunction(&filter.predicate).into_iter().any(|conjunct| !contains_async(conjunct))
+                || filters_rows(&filter.input)
+        }
+        LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Join(_) => {
+            plan.inputs().into_iter().any(filters_rows)
+        }
+        _ => false,
+    }
 }
 
 /// `SELECT expr`, as a scalar subquery.

@@ -1,11 +1,12 @@
 //! Puts the synchronous twin of an async function in its place where it serves the query better.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::common::config::ConfigOptions;
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, config_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Expr, ScalarUDF};
@@ -33,17 +34,42 @@ pub struct SyncTwin {
 /// Replaces calls of async functions by calls of their synchronous twins.
 ///
 /// As a [`FunctionRewrite`] it runs before type coercion, on every expression of a plan. The optimizer can nest
-/// a call later, when it merges projections: [`super::ExtractAsync`] applies [`LowerToSync::lower`] again.
+/// a call later, when it merges projections: [`super::ExtractAsync`] applies [`Twins::lower`] again.
 #[derive(Debug)]
-pub(super) struct LowerToSync {
-    twins: HashMap<String, SyncTwin>,
-}
+pub(super) struct LowerToSync;
 
 impl LowerToSync {
     pub(super) const NAME: &'static str = "semantic.lower_to_sync";
+}
 
+impl FunctionRewrite for LowerToSync {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn rewrite(&self, expr: Expr, _: &DFSchema, options: &ConfigOptions) -> Result<Transformed<Expr>> {
+        match Twins::of(options) {
+            Some(twins) => twins.lower_node(expr),
+            None => Ok(Transformed::no(expr)),
+        }
+    }
+}
+
+/// The twins of a session, by the names of the async functions.
+///
+/// They are an extension of its options, because those are all of a session that a rule is given: so a session
+/// that is registered again has its new twins, as it has its new functions, and a session made from its state has
+/// twins of its own. It has no option that a user could see or set.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Twins(Arc<HashMap<String, SyncTwin>>);
+
+impl Twins {
     pub(super) fn new(twins: impl IntoIterator<Item = SyncTwin>) -> Self {
-        Self { twins: twins.into_iter().map(|twin| (twin.name.clone(), twin)).collect() }
+        Self(Arc::new(twins.into_iter().map(|twin| (twin.name.clone(), twin)).collect()))
+    }
+
+    pub(super) fn of(options: &ConfigOptions) -> Option<&Self> {
+        options.extensions.get()
     }
 
     /// `expr` with every call that has a twin replaced, at any depth.
@@ -72,8 +98,7 @@ impl LowerToSync {
 
     fn replace(&self, expr: Expr, applies: impl Fn(When) -> bool) -> Transformed<Expr> {
         match expr {
-            Expr::ScalarFunction(call) if call.func.as_async().is_some() => match self.twins.get(call.name())
-            {
+            Expr::ScalarFunction(call) if call.func.as_async().is_some() => match self.0.get(call.name()) {
                 Some(twin) if applies(twin.when) => Transformed::yes(Expr::ScalarFunction(
                     ScalarFunction::new_udf(Arc::clone(&twin.twin), call.args),
                 )),
@@ -84,12 +109,28 @@ impl LowerToSync {
     }
 }
 
-impl FunctionRewrite for LowerToSync {
-    fn name(&self) -> &str {
-        Self::NAME
+impl ConfigExtension for Twins {
+    const PREFIX: &'static str = "semantic_twins";
+}
+
+impl ExtensionOptions for Twins {
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
-    fn rewrite(&self, expr: Expr, _: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
-        self.lower_node(expr)
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, _: &str) -> Result<()> {
+        config_err!("{}.{key}: found no such option, expected semantic.*; see SHOW ALL", Self::PREFIX)
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        vec![]
     }
 }

@@ -18,7 +18,7 @@
 //! be left out by making the argument NULL), and `Volatility::Stable`: an `Immutable` function is evaluated
 //! synchronously to prune files, and a `Volatile` one that is called twice in a clause is computed once.
 //!
-//! An error of a rule reaches the user inside contexts that name the rule; `DataFusionError::find_root` gives the
+//! DataFusion wraps an error of any rule in a context that names the rule; `DataFusionError::find_root` gives the
 //! plain text. The rules need the optimizer as it is by default: with `skip_failed_rules` their errors are lost.
 
 mod calls;
@@ -44,21 +44,21 @@ use check_async::CheckAsync;
 use drop_inferred::DropInferred;
 use evaluate_constants::EvaluateConstants;
 use extract_async::ExtractAsync;
-use lower_to_sync::LowerToSync;
+use lower_to_sync::{LowerToSync, Twins};
 
 /// Installs the planner rules on `ctx`, after all rules that it has: register other optimizer rules first.
 ///
-/// Installing them again changes nothing; the twins given first stay.
+/// Calling it again replaces the twins and installs nothing twice.
 pub fn register(ctx: &SessionContext, twins: Vec<SyncTwin>) -> Result<()> {
     let state = ctx.state_ref();
+    state.write().config_mut().options_mut().extensions.insert(Twins::new(twins));
     if state.read().analyzer().function_rewrites().iter().any(|rewrite| rewrite.name() == LowerToSync::NAME) {
         return Ok(());
     }
-    let lower = Arc::new(LowerToSync::new(twins));
-    state.write().register_function_rewrite(Arc::clone(&lower) as _)?;
+    state.write().register_function_rewrite(Arc::new(LowerToSync))?;
     ctx.add_optimizer_rule(Arc::new(EvaluateConstants));
     ctx.add_optimizer_rule(Arc::new(DropInferred));
-    ctx.add_optimizer_rule(Arc::new(ExtractAsync::new(lower)));
+    ctx.add_optimizer_rule(Arc::new(ExtractAsync));
     ctx.add_optimizer_rule(Arc::new(CheckAsync));
     Ok(())
 }

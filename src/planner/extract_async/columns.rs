@@ -16,6 +16,11 @@ use crate::planner::calls::{as_async_call, map_ready_calls, mask_call};
 /// of the session, so that a second pass of the optimizer gives the same plan and the passes end.
 const PREFIX: &str = "__semantic_";
 
+/// Whether `expr` is a column that [`add_columns`] made.
+pub(in crate::planner) fn is_call_column(expr: &Expr) -> bool {
+    matches!(expr, Expr::Alias(alias) if alias.relation.is_none() && alias.name.starts_with(PREFIX))
+}
+
 /// Calls, each with the column that holds its value.
 pub(super) type CallColumns = Vec<(Expr, Expr)>;
 

@@ -15,9 +15,10 @@ use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Filter, LogicalPlan, Projection, Sort};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::calls::{calls_async, contains_async, is_correlated};
-use super::lower_to_sync::LowerToSync;
+use super::calls::{calls_async, calls_only_constants, contains_async, is_correlated};
+use super::lower_to_sync::Twins;
 use super::schema::{project_as, restore, with_exprs};
+pub(super) use columns::is_call_column;
 use columns::{Place, extract};
 pub(super) use reuse::within;
 pub(super) use sink::sources;
@@ -32,15 +33,7 @@ use sink::{filter_first, on_top, reaches_async, sort_first};
 ///
 /// Every node that is rewritten keeps its schema: names, qualifiers, types, nullability and metadata.
 #[derive(Debug)]
-pub(super) struct ExtractAsync {
-    lower: Arc<LowerToSync>,
-}
-
-impl ExtractAsync {
-    pub(super) fn new(lower: Arc<LowerToSync>) -> Self {
-        Self { lower }
-    }
-}
+pub(super) struct ExtractAsync;
 
 impl OptimizerRule for ExtractAsync {
     fn name(&self) -> &'static str {
@@ -51,14 +44,14 @@ impl OptimizerRule for ExtractAsync {
         Some(ApplyOrder::BottomUp)
     }
 
-    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         if is_correlated(&plan) {
             return Ok(Transformed::no(plan));
         }
-        let plan = if calls_async(&plan) {
-            plan.map_expressions(|expr| self.lower.lower(expr))?
-        } else {
-            Transformed::no(plan)
+        let options = config.options();
+        let plan = match Twins::of(&options) {
+            Some(twins) if calls_async(&plan) => plan.map_expressions(|expr| twins.lower(expr))?,
+            _ => Transformed::no(plan),
         };
         plan.transform_data(|plan| match plan {
             LogicalPlan::Filter(node) => filter(node),
@@ -111,8 +104,8 @@ fn is_only(plan: &LogicalPlan, name: &str) -> bool {
     plan.schema().fields().iter().filter(|field| field.name() == name).count() == 1
 }
 
-/// A filter runs its cheap conjuncts first, then those with calls in the order in which they are written, each
-/// only on the rows that the ones before it left.
+/// A filter runs its cheap conjuncts first, then those whose calls have constant arguments (which cost one call a
+/// batch), then the others, each in the order in which they are written and only on the rows that are left.
 fn filter(node: Filter) -> Result<Transformed<LogicalPlan>> {
     if !contains_async(&node.predicate) && !reaches_async(&node.input) {
         return Ok(Transformed::no(LogicalPlan::Filter(node)));
@@ -120,8 +113,9 @@ fn filter(node: Filter) -> Result<Transformed<LogicalPlan>> {
     let schema = Arc::clone(node.input.schema());
     let (slow, cheap): (Vec<_>, Vec<_>) =
         split_conjunction_owned(node.predicate).into_iter().partition(contains_async);
+    let (constant, slow): (Vec<_>, Vec<_>) = slow.into_iter().partition(calls_only_constants);
     let mut plan = filter_first(cheap, node.input)?;
-    for conjunct in slow {
+    for conjunct in constant.into_iter().chain(slow) {
         let (input, exprs) = extract(plan, vec![conjunct], Place::Below, &DFSchema::empty())?;
         plan = match on_top(exprs, Arc::clone(&input))? {
             Some(filter) => Arc::new(filter),

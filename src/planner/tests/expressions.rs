@@ -53,6 +53,12 @@ async fn values() {
         ("VALUES (f(1), 2), (5, 4), (NULL, f(g(7)))", "-|7000 10|2 5|4", "f=2 g=1"),
         ("VALUES (f(1)), (f(1))", "10 10", "f=1"),
         ("SELECT f(a) FROM (VALUES (g(1)), (2)) AS v (a)", "1000 20", "f=2 g=1"),
+        ("VALUES (tag(1)), (tag(NULL))", "- 1", "tag=1"),
+        (
+            "INSERT INTO t (x, y) VALUES (1, tag(1)), (2, NULL); SELECT x, y FROM t",
+            "1|1 1|2 2|- 2|3 3|4",
+            "tag=1",
+        ),
         ("INSERT INTO t VALUES (f(7), 8, 'z'); SELECT x, y FROM t", "1|2 2|3 3|4 70|8", "f=1"),
         (
             "INSERT INTO t (y, x) VALUES (f(7), 8), (f(8), g(9)), (f(9), g(1)); SELECT x, y FROM t",

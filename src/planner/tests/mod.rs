@@ -29,7 +29,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::{SyncTwin, When, register};
 
-/// How many rows that are not NULL each function has computed.
+/// How many rows that are not NULL each function has computed; a constant argument counts once a batch.
 #[derive(Debug, Clone, Default)]
 struct Counts(Arc<Mutex<BTreeMap<String, usize>>>);
 
@@ -75,8 +75,13 @@ impl Mock {
     fn compute(&self, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let first = args.args[0].to_array(args.number_rows)?;
         let first = first.as_primitive::<Int64Type>();
+        let count = match &args.args[0] {
+            ColumnarValue::Array(_) => first.len() - first.null_count(),
+            // as a function that computes equal inputs once
+            ColumnarValue::Scalar(value) => usize::from(!value.is_null()),
+        };
         if !self.counted_as.is_empty() {
-            self.counts.add(self.counted_as, first.len() - first.null_count());
+            self.counts.add(self.counted_as, count);
         }
         let values: Int64Array = first.iter().map(|x| x.map(|x| x.wrapping_mul(self.factor))).collect();
         Ok(ColumnarValue::Array(Arc::new(values)))

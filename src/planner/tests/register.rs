@@ -1,6 +1,11 @@
 //! Installing the rules.
 
-use super::{Session, register};
+use std::sync::Arc;
+
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::prelude::SessionContext;
+
+use super::{Session, SyncTwin, When, register};
 
 #[tokio::test]
 async fn twice_is_once() {
@@ -19,10 +24,45 @@ async fn twice_is_once() {
     assert!(before.ends_with(&ours), "{before:?}");
 }
 
+/// A session that is registered again, with other providers, has functions with new contexts: so have the twins.
+#[tokio::test]
+async fn again_replaces_the_twins() {
+    let session = Session::new(1);
+    let copy =
+        Session { ctx: SessionContext::new_with_state(session.ctx.state()), counts: session.counts.clone() };
+    let other = ScalarUDF::new_from_impl(session.mock("pic", "other_sync"));
+    let twin = SyncTwin { name: String::from("pic"), twin: Arc::new(other), when: When::Always };
+    register(&session.ctx, vec![twin]).unwrap();
+    session.run("SELECT f(pic(x)), pic(y) FROM t").await.unwrap();
+    assert_eq!(session.counts.take(), "f=3 other_sync=6");
+    // merged by the optimizer, and lowered by the rule that extracts
+    session.run("SELECT f(p) FROM (SELECT CASE WHEN x > 1 THEN pic(x) END AS p FROM t)").await.unwrap();
+    assert_eq!(session.counts.take(), "f=2 other_sync=2");
+    copy.run("SELECT f(pic(x)) FROM t").await.unwrap();
+    assert_eq!(copy.counts.take(), "f=3 pic_sync=3");
+
+    register(&session.ctx, vec![]).unwrap();
+    session.run("SELECT f(pic(x)) FROM t").await.unwrap();
+    assert_eq!(session.counts.take(), "f=3 pic=3");
+}
+
+#[tokio::test]
+async fn twins_are_no_options() {
+    let session = Session::new(1);
+    let found =
+        session.run("SELECT count(*) FROM information_schema.df_settings WHERE name LIKE '%twins%'").await;
+    assert_eq!(found.unwrap(), "0");
+    let error = session.run("SET semantic_twins.pic = 1").await.unwrap_err().find_root().to_string();
+    assert!(error.contains("semantic_twins.pic: found no such option"), "{error}");
+}
+
 #[tokio::test]
 async fn constants_stay_where_subqueries_would_become_joins() {
     let session = Session::new(4);
     let off = "SET datafusion.optimizer.enable_physical_uncorrelated_scalar_subquery = false";
-    let rows = session.run(&format!("{off}; SELECT sum(f(1) + x) FROM t WHERE x < f(1)")).await.unwrap();
-    assert_eq!((rows.as_str(), session.counts.take().as_str()), ("36", "f=3"));
+    let sql = "SELECT sum(f(1) + x) FROM t WHERE x < f(1)";
+    assert!(session.plan(sql).await.unwrap().contains("<subquery>"));
+    let rows = session.run(&format!("{off}; {sql}")).await.unwrap();
+    assert_eq!((rows.as_str(), session.counts.take().as_str()), ("36", "f=1"));
+    assert!(!session.plan(sql).await.unwrap().contains("<subquery>"));
 }
