@@ -264,7 +264,7 @@ mod tests {
                 .await
                 .contains("there is no function 'upperr'; did you mean 'upper'?\n")
         );
-        assert!(shown("SELECT foo('x')").await.contains("there is no function 'foo'\n"));
+        assert!(shown("SELECT qqqqqqqq('x')").await.contains("there is no function 'qqqqqqqq'\n"));
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::calls::{as_async_call, calls_async, contains_async, for_each_child, is_constant};
+use super::calls::{as_async_call, calls_async, for_each_child, is_constant};
 use super::extract_async::is_call_column;
 use super::schema::with_exprs;
 
@@ -22,12 +22,12 @@ use super::schema::with_exprs;
 /// joins. It runs after the rules that turn subqueries into joins, which leave an uncorrelated one alone, and
 /// after the literals were folded.
 ///
-/// The value is paid for, and may fail, before it is known that a row needs it. So a call that some rows do not
-/// need stays where it is: in a branch of a conditional expression, and in a `WHERE` behind a predicate without
-/// calls. There [`super::ExtractAsync`] leaves out the rows that do not need it, and a function that computes
-/// equal inputs once calls at most once per batch. What every row needs is evaluated even if there turns out to be
-/// no row: `SELECT f('a') FROM t WHERE x > 100` calls `f` once. In the condition of a join all constants are
-/// evaluated first, because there they would otherwise be computed for every row of a side.
+/// The value is paid for, and may fail, before it is known that a row needs it. So a call in a branch of a
+/// conditional expression stays where it is: there [`super::ExtractAsync`] leaves out the rows that do not take the
+/// branch, and a function that computes equal inputs once calls at most once per batch. A conjunct of a `WHERE` is no
+/// branch: `year = 2024 AND cosine_distance(embedding, f('q')) < 0.3` calls `f` once, whatever the batches, and so
+/// does a query that turns out to have no row. In the condition of a join all constants are evaluated first, because
+/// there they would otherwise be computed for every row of a side.
 #[derive(Debug)]
 pub(super) struct EvaluateConstants;
 
@@ -68,7 +68,9 @@ impl OptimizerRule for EvaluateConstants {
 /// Whether a scalar subquery in an expression of `plan` works, and is of use: there can be more than one row.
 fn has_place(plan: &LogicalPlan) -> bool {
     let works = match plan {
-        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::Aggregate(_) => true,
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => true,
+        // DataFusion names a field of an ordered aggregate's state by its expression, which changes with the value
+        LogicalPlan::Aggregate(aggregate) => !aggregate.aggr_expr.iter().any(is_ordered),
         // DataFusion cannot repartition or sort rows without columns by a scalar subquery
         LogicalPlan::Window(_) | LogicalPlan::Sort(_) | LogicalPlan::Join(_) => {
             plan.inputs().iter().all(|input| !input.schema().fields().is_empty())
@@ -78,17 +80,20 @@ fn has_place(plan: &LogicalPlan) -> bool {
     works && plan.inputs().iter().any(|input| input.max_rows().is_none_or(|rows| rows > 1))
 }
 
+fn is_ordered(aggregate: &Expr) -> bool {
+    let function = aggregate.clone().unalias_nested().data;
+    matches!(function, Expr::AggregateFunction(function) if !function.params.order_by.is_empty())
+}
+
 /// The calls with constant arguments in the expressions of `plan` whose values every row needs. A call that is also
 /// needed under a condition is one of them, and is then replaced there too.
 fn needed_constants(plan: &LogicalPlan) -> Vec<Expr> {
     let mut found = vec![];
     match plan {
+        // a conjunct guards no other one
         LogicalPlan::Filter(filter) => {
-            let conjuncts = split_conjunction(&filter.predicate);
-            if conjuncts.iter().all(|conjunct| contains_async(conjunct)) && !filters_rows(&filter.input) {
-                for conjunct in conjuncts {
-                    collect(conjunct, false, &mut found);
-                }
+            for conjunct in split_conjunction(&filter.predicate) {
+                collect(conjunct, false, &mut found);
             }
         }
         // a call that was put below its clause in an earlier pass stayed because not every row needs it
@@ -118,22 +123,6 @@ fn collect(expr: &Expr, all: bool, found: &mut Vec<Expr>) {
             collect(child, all, found);
         }
     });
-}
-
-/// Whether a predicate without calls already leaves out rows that `plan` reads. The optimizer moves conjuncts of a
-/// `WHERE` through these nodes, so they protect the conjuncts that stay behind as if they stood next to them.
-fn filters_rows(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::TableScan(scan) => scan.filters.iter().any(|filter| !contains_async(filter)),
-        LogicalPlan::Filter(filter) => {
-            split_conjunction(&filter.predicate).into_iter().any(|conjunct| !contains_async(conjunct))
-                || filters_rows(&filter.input)
-        }
-        LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Join(_) => {
-            plan.inputs().into_iter().any(filters_rows)
-        }
-        _ => false,
-    }
 }
 
 /// `SELECT expr`, as a scalar subquery.
