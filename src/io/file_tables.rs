@@ -184,6 +184,13 @@ async fn open(path: &str, state: &SessionState) -> Result<ListingTable> {
             // because DataFusion would list hidden files and writers' markers of that ending too
             let partitioned = files.iter().any(|file| file.parent() != Some(&folder));
             let urls = if partitioned {
+                if let Some(file) = paths::left_out(&folder, &ending) {
+                    return plan_err!(
+                        "cannot read '{path}': '{}' is hidden or a marker, and would be read as one of its files; \
+                         move it away, or name the files by a glob",
+                        file.display()
+                    );
+                }
                 vec![url_of(&folder)?]
             } else {
                 files.iter().map(|file| url_of(file)).collect::<Result<_>>()?

@@ -48,6 +48,19 @@ fn matching(pattern: &str) -> Result<Found> {
     Ok(Found::Glob(files))
 }
 
+/// A file below `folder` and its `key=value` folders that [`find`] leaves out, and that ends like those it finds.
+pub fn left_out(folder: &Path, ending: &str) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    entries.map(|entry| entry.path()).find_map(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            name.contains('=').then(|| left_out(&path, ending)).flatten()
+        } else {
+            (name.starts_with(['.', '_']) && name.ends_with(ending)).then_some(path)
+        }
+    })
+}
+
 fn files_of_folder(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

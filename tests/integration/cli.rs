@@ -352,6 +352,9 @@ fn partition_folders_are_columns() {
     }
     let run = semsql_in(folder.path(), &["--format", "csv", "-c", "SELECT * FROM 't/' ORDER BY year"], "");
     assert_eq!((run.out.as_str(), run.err.as_str()), ("id,year\n1,2023\n1,2024\n", ""));
+    fs::write(folder.path().join("t/year=2024/_tmp.csv"), "id\n9\n").unwrap();
+    let run = semsql_in(folder.path(), &["-c", "SELECT * FROM 't/'"], "");
+    assert!(run.err.contains("_tmp.csv' is hidden or a marker"), "{}", run.err);
 }
 
 #[test]
