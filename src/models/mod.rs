@@ -44,12 +44,6 @@ impl Embeddings {
     pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
         self.values.chunks_exact(self.dimensions)
     }
-
-    /// All numbers, vector by vector.
-    #[must_use]
-    pub fn into_values(self) -> Vec<f32> {
-        self.values
-    }
 }
 
 /// Whether a text asks or answers; some models embed the two differently.
