@@ -38,10 +38,18 @@ pub struct Settings {
     pub text_model: String,
     /// The model of `embed_image(image)`.
     pub image_model: String,
-    /// The most request batches, or downloads, that one call of a function keeps in flight.
+    /// The most request batches, or downloads, that one call of a query keeps in flight, over all its partitions.
     pub max_concurrency: usize,
     /// What happens to bad rows where `on_error` is not given.
     pub on_error: OnError,
+    /// The most rows that a function is given at a time.
+    pub slice_rows: usize,
+    /// About how many bytes the input, the arguments and the results of these rows may take.
+    pub slice_bytes: usize,
+    /// How many such slices each partition of an operator computes at the same time.
+    pub slices_in_flight: usize,
+    /// The most bytes of results that a query keeps so that equal inputs are computed once; 0 looks for none.
+    pub cache_bytes: usize,
 }
 
 impl Default for Settings {
@@ -52,6 +60,10 @@ impl Default for Settings {
             image_model: "conse-efficientnet-lite0".to_owned(),
             max_concurrency: 8,
             on_error: OnError::Raise,
+            slice_rows: 1024,
+            slice_bytes: 4 << 20,
+            slices_in_flight: 8,
+            cache_bytes: 64 << 20,
         }
     }
 }
@@ -106,10 +118,11 @@ impl ExtensionOptions for SemanticOptions {
             "provider" => value.clone_into(&mut settings.provider),
             "text_model" => value.clone_into(&mut settings.text_model),
             "image_model" => value.clone_into(&mut settings.image_model),
-            "max_concurrency" => match value.parse() {
-                Ok(number) if number > 0 => settings.max_concurrency = number,
-                _ => return plan_err!("semantic.max_concurrency must be a number from 1, found '{value}'"),
-            },
+            "max_concurrency" => settings.max_concurrency = positive(key, value)?,
+            "slice_rows" => settings.slice_rows = positive(key, value)?,
+            "slice_bytes" => settings.slice_bytes = bytes(key, value)?.max(1),
+            "slices_in_flight" => settings.slices_in_flight = positive(key, value)?,
+            "cache_bytes" => settings.cache_bytes = bytes(key, value)?,
             "on_error" => {
                 settings.on_error = value
                     .parse()
@@ -137,12 +150,28 @@ impl ExtensionOptions for SemanticOptions {
             (
                 "max_concurrency",
                 settings.max_concurrency.to_string(),
-                "the most request batches or downloads that a function keeps in flight",
+                "the most request batches or downloads that a call keeps in flight, over all partitions",
             ),
             (
                 "on_error",
                 on_error.to_owned(),
                 "'raise' fails the query at a bad row, 'null' makes the row NULL",
+            ),
+            ("slice_rows", settings.slice_rows.to_string(), "the most rows that a function is given at a time"),
+            (
+                "slice_bytes",
+                settings.slice_bytes.to_string(),
+                "about how many bytes of input and results these rows may have, as 4194304 or 4M",
+            ),
+            (
+                "slices_in_flight",
+                settings.slices_in_flight.to_string(),
+                "how many such slices a partition computes at the same time",
+            ),
+            (
+                "cache_bytes",
+                settings.cache_bytes.to_string(),
+                "results that a query keeps so that equal inputs are computed once, as 67108864 or 64M; 0 looks for none",
             ),
         ]
         .map(|(key, value, description)| ConfigEntry {
@@ -151,5 +180,23 @@ impl ExtensionOptions for SemanticOptions {
             description,
         })
         .into()
+    }
+}
+
+fn positive(key: &str, value: &str) -> Result<usize> {
+    match value.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => plan_err!("semantic.{key} must be a number from 1, found '{value}'"),
+    }
+}
+
+/// A number of bytes, or of K, M or G of them, each 1,024 times the one before.
+fn bytes(key: &str, value: &str) -> Result<usize> {
+    let units = [('K', 10), ('M', 20), ('G', 30)];
+    let unit = units.into_iter().find_map(|(unit, shift)| Some((value.strip_suffix(unit)?, shift)));
+    let (number, shift) = unit.unwrap_or((value, 0));
+    match number.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << shift)) {
+        Some(bytes) => Ok(bytes),
+        None => plan_err!("semantic.{key} must be a number of bytes like 67108864 or 64M, found '{value}'"),
     }
 }

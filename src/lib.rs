@@ -29,6 +29,7 @@ mod blocking;
 pub mod cli;
 pub mod config;
 mod error;
+pub mod execution;
 mod functions;
 pub mod image;
 mod inference;

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::LargeBinaryArray;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{HashMap, Result, internal_err, plan_err};
+use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 use datafusion_macros::user_doc;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::future::try_join_all;
 
 use super::arguments::{Arguments, signature};
 use super::described;
 use super::images::or_null;
 use super::strings::{is_string, strings};
 use super::{Function, FunctionContext};
+use crate::inference::Running;
 use crate::io::download::download;
 
 const NAME: &str = "download";
@@ -27,7 +28,7 @@ const SLICE_ROWS: usize = 64;
 
 #[user_doc(
     doc_section(label = "File Functions"),
-    description = "The content of a file: of a local path, a file:// URL, or an http(s) URL. At most semantic.max_concurrency are read at the same time, equal locations of neighbouring rows once. NULL gives NULL.",
+    description = "The content of a file: of a local path, a file:// URL, or an http(s) URL. At most semantic.max_concurrency are read at the same time, equal locations of a query once. NULL gives NULL.",
     syntax_example = "download(location [, on_error])",
     sql_example = "SELECT path, download(path) AS content FROM glob('photos/*')",
     argument(name = "location", description = "A path or a URL."),
@@ -75,22 +76,19 @@ impl AsyncScalarUDFImpl for Download {
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
         let on_error = arguments.on_error(1, &settings)?;
         let array = args.args[0].to_array(args.number_rows)?;
-        let locations = strings(&array)?;
-        let mut distinct: Vec<&str> = locations.iter().copied().flatten().collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let requests = distinct.into_iter().map(|location| {
-            let request =
-                async move { Ok((location, or_null(download(location).await.map(Some), on_error)?)) };
-            request.boxed()
+        let running = &Running::current(settings.max_concurrency);
+        let contents = strings(&array)?.into_iter().map(|location| async move {
+            let Some(location) = location else { return Ok(None) };
+            let content = or_null(running.request(download(location)).await.map(Some), on_error)?;
+            let usage = running.usage();
+            match &content {
+                Some(content) => usage.bytes.add(content.len()),
+                None => usage.failed_rows.add(1),
+            }
+            Ok(content)
         });
-        let contents: HashMap<&str, Option<Vec<u8>>> = futures::stream::iter(requests.collect::<Vec<_>>())
-            .buffered(settings.max_concurrency)
-            .try_collect()
-            .await
-            .map_err(|error| arguments.error(error))?;
-        let content = |location: Option<&str>| contents.get(location?)?.as_deref();
-        let column: LargeBinaryArray = locations.into_iter().map(content).collect();
+        let contents = try_join_all(contents).await.map_err(|error| arguments.error(error))?;
+        let column = LargeBinaryArray::from_iter(contents);
         Ok(ColumnarValue::Array(Arc::new(column)))
     }
 }

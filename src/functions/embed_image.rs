@@ -17,8 +17,8 @@ use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
 use crate::blocking::compute;
 use crate::config::Settings;
 use crate::image::Image;
-use crate::inference::{Limits, embed};
-use crate::models::ImageEmbedder;
+use crate::inference::{Running, embed};
+use crate::models::{ImageEmbedder, Served};
 
 const NAME: &str = "embed_image";
 const PARAMETERS: &[&str] = &["image", "model", "provider", "dimensions", "on_error"];
@@ -61,7 +61,7 @@ pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
 
 impl EmbedImage {
     /// The model of a call; an error lists the models there are.
-    fn embedder(&self, arguments: &Arguments<'_>, settings: &Settings) -> Result<Arc<dyn ImageEmbedder>> {
+    fn embedder(&self, arguments: &Arguments<'_>, settings: &Settings) -> Result<Served<dyn ImageEmbedder>> {
         let model = ModelArguments::parse(arguments, &settings.image_model, None)?;
         self.context
             .registry
@@ -85,7 +85,8 @@ impl ScalarUDFImpl for EmbedImage {
         }
         let settings = self.context.settings();
         arguments.on_error(4, &settings)?;
-        Ok(Arc::new(self.embedder(&arguments, &settings)?.space().field(NAME)))
+        let Served { embedder, name } = self.embedder(&arguments, &settings)?;
+        Ok(Arc::new(embedder.space().field(NAME, &name)))
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -102,16 +103,16 @@ impl AsyncScalarUDFImpl for EmbedImage {
     async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let settings = self.context.settings_of(&args.config_options);
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
-        let embedder = self.embedder(&arguments, &settings)?;
+        let embedder = self.embedder(&arguments, &settings)?.embedder;
         arguments.check_planned(embedder.space(), &args.return_field)?;
         let on_error = arguments.on_error(4, &settings)?;
-        let limits = Limits { max_concurrency: settings.max_concurrency, on_error };
+        let running = Running::current(settings.max_concurrency);
         let array = args.args[0].to_array(args.number_rows)?;
         // bytes are decoded here
         let images = compute(|| images(&array, arguments.field(0), on_error)?.collect::<Result<Vec<_>, _>>());
         let images = images.map_err(|error| arguments.error(error))?;
         let rows = images.iter().map(|image| image.as_ref().map(Image::borrowed));
-        let embeddings = embed(embedder.as_ref(), rows, limits).await;
+        let embeddings = embed(embedder.as_ref(), rows, on_error, &running).await;
         Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))
     }
 }

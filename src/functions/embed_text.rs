@@ -15,15 +15,15 @@ use super::described;
 use super::strings::{is_string, strings};
 use super::{Function, FunctionContext};
 use crate::config::Settings;
-use crate::inference::{Limits, embed};
-use crate::models::TextEmbedder;
+use crate::inference::{Running, embed};
+use crate::models::{Served, TextEmbedder};
 
 const NAME: &str = "embed_text";
 const PARAMETERS: &[&str] = &["text", "model", "provider", "dimensions", "input_type", "on_error"];
 
 #[user_doc(
     doc_section(label = "Embedding Functions"),
-    description = "The embedding of a text: FixedSizeList<Float32, dimensions>, in the space of the model. NULL gives NULL without a call; an empty text is embedded like any other. Equal texts of a batch are embedded once. A text longer than the model reads is cut at the model's limit.",
+    description = "The embedding of a text: FixedSizeList<Float32, dimensions>, in the space of the model. NULL gives NULL without a call; an empty text is embedded like any other. Equal texts of a query are embedded once. A text longer than the model reads is cut at the model's limit.",
     syntax_example = "embed_text(text [, model [, provider [, dimensions [, input_type [, on_error]]]]])",
     sql_example = "SELECT text, embed_text(text, model => 'all-MiniLM-L6-v2') AS embedding FROM documents",
     argument(name = "text", description = "A string of any kind."),
@@ -60,7 +60,7 @@ pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
 
 impl EmbedText {
     /// The model of a call; an error lists the models there are.
-    fn embedder(&self, arguments: &Arguments<'_>, settings: &Settings) -> Result<Arc<dyn TextEmbedder>> {
+    fn embedder(&self, arguments: &Arguments<'_>, settings: &Settings) -> Result<Served<dyn TextEmbedder>> {
         let model = ModelArguments::parse(arguments, &settings.text_model, Some(4))?;
         self.context
             .registry
@@ -80,7 +80,8 @@ impl ScalarUDFImpl for EmbedText {
         }
         let settings = self.context.settings();
         arguments.on_error(5, &settings)?;
-        Ok(Arc::new(self.embedder(&arguments, &settings)?.space().field(NAME)))
+        let Served { embedder, name } = self.embedder(&arguments, &settings)?;
+        Ok(Arc::new(embedder.space().field(NAME, &name)))
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -93,12 +94,12 @@ impl AsyncScalarUDFImpl for EmbedText {
     async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let settings = self.context.settings_of(&args.config_options);
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
-        let embedder = self.embedder(&arguments, &settings)?;
+        let embedder = self.embedder(&arguments, &settings)?.embedder;
         arguments.check_planned(embedder.space(), &args.return_field)?;
         let on_error = arguments.on_error(5, &settings)?;
-        let limits = Limits { max_concurrency: settings.max_concurrency, on_error };
+        let running = Running::current(settings.max_concurrency);
         let array = args.args[0].to_array(args.number_rows)?;
-        let embeddings = embed(embedder.as_ref(), strings(&array)?.into_iter(), limits).await;
+        let embeddings = embed(embedder.as_ref(), strings(&array)?.into_iter(), on_error, &running).await;
         Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))
     }
 }

@@ -1,33 +1,28 @@
-//! From rows to model calls and back: NULLs are skipped, equal inputs are sent once, request batches are cut and kept
-//! in flight, a bad row is isolated, and the vectors return in the order of the rows.
-use std::hash::Hash;
+//! From rows to model calls and back: NULLs are skipped, request batches are cut and kept in flight, a bad row is
+//! isolated, and the vectors return in the order of the rows.
+mod running;
+
 use std::sync::Arc;
 
 use arrow::array::{FixedSizeListArray, Float32Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field};
-use datafusion::common::HashMap;
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::FutureExt;
+use futures::future::{BoxFuture, try_join_all};
 
 use crate::config::OnError;
 use crate::error::{Error, Result, data_err};
 use crate::image::Image;
 use crate::models::{Embeddings, ImageEmbedder, TextEmbedder};
 
-/// How rows become request batches.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// The most request batches in flight.
-    pub(crate) max_concurrency: usize,
-    /// What happens to a bad row.
-    pub(crate) on_error: OnError,
-}
+pub(crate) use running::{Running, Usage};
 
 /// An embedder of inputs of one kind.
 pub(crate) trait Embedder<I>: Sync {
     fn dimensions(&self) -> usize;
     fn max_inputs(&self) -> usize;
+    /// The bytes of an input.
+    fn size(&self, input: &I) -> usize;
     fn embed<'a>(&'a self, inputs: &'a [I]) -> BoxFuture<'a, Result<Embeddings>>;
 }
 
@@ -38,6 +33,10 @@ impl<'t> Embedder<&'t str> for dyn TextEmbedder {
 
     fn max_inputs(&self) -> usize {
         self.max_inputs()
+    }
+
+    fn size(&self, text: &&'t str) -> usize {
+        text.len()
     }
 
     fn embed<'a>(&'a self, inputs: &'a [&'t str]) -> BoxFuture<'a, Result<Embeddings>> {
@@ -54,6 +53,10 @@ impl<'p> Embedder<Image<'p>> for dyn ImageEmbedder {
         self.max_inputs()
     }
 
+    fn size(&self, image: &Image<'p>) -> usize {
+        image.pixels().len()
+    }
+
     fn embed<'a>(&'a self, inputs: &'a [Image<'p>]) -> BoxFuture<'a, Result<Embeddings>> {
         self.embed(inputs)
     }
@@ -61,40 +64,30 @@ impl<'p> Embedder<Image<'p>> for dyn ImageEmbedder {
 
 /// One vector a row; NULL for NULL, without a call.
 ///
-/// Memory: the distinct inputs and their vectors. Cost: one call for each [`Embedder::max_inputs`] distinct inputs.
+/// Memory: the inputs and their vectors. Cost: one call for each [`Embedder::max_inputs`] inputs that are not NULL.
+/// Equal inputs are the business of who calls this.
 pub(crate) async fn embed<I, E>(
     embedder: &E,
     rows: impl Iterator<Item = Option<I>> + Send,
-    limits: Limits,
+    on_error: OnError,
+    running: &Running,
 ) -> Result<FixedSizeListArray>
 where
-    I: Hash + Eq + Clone + Send + Sync,
+    I: Send + Sync,
     E: Embedder<I> + ?Sized,
 {
-    let (distinct, of_rows) = deduplicate(rows);
-    let batches = distinct.chunks(embedder.max_inputs().max(1));
-    let requests: Vec<_> = batches.map(|batch| request(embedder, batch, limits.on_error)).collect();
-    let batches: Vec<_> =
-        futures::stream::iter(requests).buffered(limits.max_concurrency.max(1)).try_collect().await?;
-    let vectors: Vec<Option<Vec<f32>>> = batches.into_iter().flatten().collect();
-    Ok(scatter(&vectors, &of_rows, embedder.dimensions()))
-}
-
-/// The distinct inputs in the order of their first row, and for each row which of them it has.
-fn deduplicate<I: Hash + Eq + Clone>(rows: impl Iterator<Item = Option<I>>) -> (Vec<I>, Vec<Option<usize>>) {
-    let mut distinct: Vec<I> = Vec::new();
-    let mut seen: HashMap<I, usize> = HashMap::new();
-    let of_rows = rows
+    let mut inputs = vec![];
+    let valid: Vec<bool> = rows
         .map(|row| {
-            row.map(|input| {
-                *seen.entry(input).or_insert_with_key(|input| {
-                    distinct.push(input.clone());
-                    distinct.len() - 1
-                })
-            })
+            let valid = row.is_some();
+            inputs.extend(row);
+            valid
         })
         .collect();
-    (distinct, of_rows)
+    let batches = inputs.chunks(embedder.max_inputs().max(1));
+    let requests: Vec<_> = batches.map(|batch| request(embedder, batch, on_error, running)).collect();
+    let vectors = try_join_all(requests).await?;
+    Ok(scatter(vectors.into_iter().flatten(), &valid, embedder.dimensions()))
 }
 
 /// The vectors of one request batch; `None` for a bad input if errors become NULL.
@@ -105,14 +98,18 @@ fn request<'a, I, E>(
     embedder: &'a E,
     batch: &'a [I],
     on_error: OnError,
+    running: &'a Running,
 ) -> BoxFuture<'a, Result<Vec<Option<Vec<f32>>>>>
 where
     I: Sync,
     E: Embedder<I> + ?Sized,
 {
     async move {
-        match embedder.embed(batch).await {
+        let bytes = batch.iter().map(|input| embedder.size(input)).sum();
+        running.usage().bytes.add(bytes);
+        match running.request(embedder.embed(batch)).await {
             Ok(embeddings) => {
+                running.usage().tokens.add(embeddings.tokens());
                 let dimensions = embedder.dimensions();
                 let vectors: Vec<_> = embeddings.rows().map(|vector| Some(vector.to_vec())).collect();
                 let found = vectors.iter().flatten().map(Vec::len).next().unwrap_or(dimensions);
@@ -125,11 +122,14 @@ where
                 }
                 Ok(vectors)
             }
-            Err(Error::Data(_)) if on_error == OnError::Null && batch.len() == 1 => Ok(vec![None]),
+            Err(Error::Data(_)) if on_error == OnError::Null && batch.len() == 1 => {
+                running.usage().failed_rows.add(1);
+                Ok(vec![None])
+            }
             Err(Error::Data(_)) if on_error == OnError::Null => {
                 let (first, second) = batch.split_at(batch.len() / 2);
-                let mut vectors = request(embedder, first, on_error).await?;
-                vectors.extend(request(embedder, second, on_error).await?);
+                let mut vectors = request(embedder, first, on_error, running).await?;
+                vectors.extend(request(embedder, second, on_error, running).await?);
                 Ok(vectors)
             }
             Err(error) => Err(error),
@@ -138,15 +138,19 @@ where
     .boxed()
 }
 
-/// The column: each row gets the vector of its input.
-fn scatter(vectors: &[Option<Vec<f32>>], of_rows: &[Option<usize>], dimensions: usize) -> FixedSizeListArray {
-    let mut values = Vec::with_capacity(of_rows.len() * dimensions);
-    let mut valid = Vec::with_capacity(of_rows.len());
-    for row in of_rows {
-        let vector = row.and_then(|input| vectors[input].as_deref());
+/// The column: each valid row gets the next vector.
+fn scatter(
+    mut vectors: impl Iterator<Item = Option<Vec<f32>>>,
+    rows: &[bool],
+    dimensions: usize,
+) -> FixedSizeListArray {
+    let mut values = Vec::with_capacity(rows.len() * dimensions);
+    let mut valid = Vec::with_capacity(rows.len());
+    for has_input in rows {
+        let vector = has_input.then(|| vectors.next().flatten()).flatten();
         valid.push(vector.is_some());
         match vector {
-            Some(vector) => values.extend_from_slice(vector),
+            Some(vector) => values.extend(vector),
             None => values.resize(values.len() + dimensions, 0.0),
         }
     }
@@ -204,9 +208,8 @@ mod tests {
     }
 
     fn run(model: &Lengths, rows: &[Option<&str>], on_error: OnError) -> Result<Vec<Option<f32>>> {
-        let limits = Limits { max_concurrency: 2, on_error };
-        let vectors =
-            futures::executor::block_on(embed(model as &dyn TextEmbedder, rows.iter().copied(), limits))?;
+        let (model, rows) = (model as &dyn TextEmbedder, rows.iter().copied());
+        let vectors = futures::executor::block_on(embed(model, rows, on_error, &Running::current(2)))?;
         let firsts = (0..vectors.len()).map(|row| {
             vectors.is_valid(row).then(|| vectors.value(row).as_primitive::<Float32Type>().value(0))
         });
@@ -214,12 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn nulls_cost_nothing_and_equal_inputs_are_sent_once_in_batches() {
+    fn nulls_cost_nothing_and_inputs_are_sent_in_batches() {
         let model = Lengths::new();
         let rows = [Some("a"), None, Some("bb"), Some("a"), Some("ccc"), Some(""), Some("eeeee"), Some("bb")];
         let expected = [Some(1.0), None, Some(2.0), Some(1.0), Some(3.0), Some(0.0), Some(5.0), Some(2.0)];
         assert_eq!(run(&model, &rows, OnError::Raise).unwrap(), expected);
-        assert_eq!(*model.calls.lock().unwrap(), [vec!["a", "bb", "ccc", ""], vec!["eeeee"]]);
+        assert_eq!(*model.calls.lock().unwrap(), [vec!["a", "bb", "a", "ccc"], vec!["", "eeeee", "bb"]]);
     }
 
     #[test]

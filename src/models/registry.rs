@@ -11,6 +11,15 @@ pub struct Registry {
     providers: Vec<Arc<dyn Provider>>,
 }
 
+/// A model, and who serves it.
+#[derive(Debug)]
+pub struct Served<E: ?Sized> {
+    /// The model.
+    pub embedder: Arc<E>,
+    /// `provider/model`.
+    pub name: String,
+}
+
 impl Default for Registry {
     /// The local provider, `transformers`.
     fn default() -> Self {
@@ -36,9 +45,9 @@ impl Registry {
         provider: Option<&str>,
         default: &str,
         request: ModelRequest,
-    ) -> Result<Arc<dyn TextEmbedder>> {
+    ) -> Result<Served<dyn TextEmbedder>> {
         let (provider, request) = self.resolve(provider, default, request)?;
-        provider.text_embedder(&request)
+        Ok(Served { embedder: provider.text_embedder(&request)?, name: name(provider, &request) })
     }
 
     /// The image model of a request, otherwise as [`text_embedder`](Self::text_embedder).
@@ -47,9 +56,9 @@ impl Registry {
         provider: Option<&str>,
         default: &str,
         request: ModelRequest,
-    ) -> Result<Arc<dyn ImageEmbedder>> {
+    ) -> Result<Served<dyn ImageEmbedder>> {
         let (provider, request) = self.resolve(provider, default, request)?;
-        provider.image_embedder(&request)
+        Ok(Served { embedder: provider.image_embedder(&request)?, name: name(provider, &request) })
     }
 
     fn resolve(
@@ -88,4 +97,8 @@ impl Registry {
             })
             .collect()
     }
+}
+
+fn name(provider: &dyn Provider, request: &ModelRequest) -> String {
+    format!("{}/{}", provider.name(), request.model)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 
-use super::{NORMALIZED_KEY, SPACE_KEY};
+use super::{MODEL_KEY, NORMALIZED_KEY, SPACE_KEY};
 
 /// What makes vectors comparable: who made them, how long they are, and whether they are normalised.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,11 +48,12 @@ impl EmbeddingSpace {
         DataType::FixedSizeList(item, i32::try_from(self.dimensions).unwrap_or(i32::MAX))
     }
 
-    /// A nullable field for embeddings of this space.
+    /// A nullable field for embeddings of this space that were made by `model` (`provider/model`).
     #[must_use]
-    pub fn field(&self, name: &str) -> Field {
+    pub fn field(&self, name: &str, model: &str) -> Field {
         Field::new(name, self.data_type(), true).with_metadata(HashMap::from([
             (SPACE_KEY.to_owned(), self.name.clone()),
+            (MODEL_KEY.to_owned(), model.to_owned()),
             (NORMALIZED_KEY.to_owned(), self.normalized.to_string()),
         ]))
     }

@@ -10,6 +10,8 @@ mod sparkline;
 pub const SPACE_KEY: &str = "semantic.space";
 /// Field metadata: `true` if every vector of the column has length 1.
 pub const NORMALIZED_KEY: &str = "semantic.normalized";
+/// Field metadata: who made the embeddings of a column, as `provider/model`.
+pub const MODEL_KEY: &str = "semantic.model";
 /// Field metadata: the mode of every image of the column, where it is known at plan time.
 pub const MODE_KEY: &str = "semantic.mode";
 /// Arrow's key for the name of an extension type.

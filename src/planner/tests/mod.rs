@@ -20,6 +20,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use arrow::util::display::array_value_to_string;
 use async_trait::async_trait;
 use datafusion::common::Result;
+use datafusion::config::ExtensionOptions;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{
@@ -28,6 +29,7 @@ use datafusion::logical_expr::{
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::{SyncTwin, When, register};
+use crate::config::SemanticOptions;
 
 /// How many rows that are not NULL each function has computed; a constant argument counts once a batch.
 #[derive(Debug, Clone, Default)]
@@ -130,7 +132,19 @@ struct Session {
 
 impl Session {
     /// With async functions and the planner rules.
+    ///
+    /// Equal inputs are computed again, so that the counts tell what the plan asks for; see [`Session::caching`].
     fn new(partitions: usize) -> Self {
+        let session = Self::caching(partitions);
+        let state = session.ctx.state_ref();
+        let mut options = SemanticOptions::default();
+        options.set("cache_bytes", "0").unwrap();
+        state.write().config_mut().options_mut().extensions.insert(options);
+        session
+    }
+
+    /// The same, with equal inputs computed once.
+    fn caching(partitions: usize) -> Self {
         let session = Self::bare(partitions);
         let twin =
             |name, when| SyncTwin { name: String::from(name), twin: Arc::new(session.sync(name)), when };
@@ -249,11 +263,12 @@ async fn check_all(cases: &[Case]) {
             let reference = Session::reference(partitions).run(sql).await.unwrap_or_else(|e| e.to_string());
             let found = session.run(sql).await.unwrap_or_else(|e| e.to_string());
             let found_counts = session.counts.take();
-            if found != *rows || found_counts != *counts || reference != found {
+            let caching = Session::caching(partitions).run(sql).await.unwrap_or_else(|e| e.to_string());
+            if found != *rows || found_counts != *counts || reference != found || caching != found {
                 writeln!(
                     differences,
                     "{sql}\n  partitions {partitions}\n  found    {found:?}, {found_counts:?}\n  expected {rows:?}, \
-                     {counts:?}\n  reference {reference:?}"
+                     {counts:?}\n  reference {reference:?}\n  caching {caching:?}"
                 )
                 .unwrap();
             }

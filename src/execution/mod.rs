@@ -1,0 +1,19 @@
+//! The physical operator that runs async calls: it streams, it calls once, and its memory is bounded.
+//!
+//! [`AsyncCallsExec`] takes the place of DataFusion's `AsyncFuncExec`. Its input is cut into slices
+//! ([`slices`]), of which a few are in flight at the same time ([`stream`]), each in a task of its own, and come out in
+//! order. In a slice, every call ([`call`]) evaluates its arguments, looks up which inputs the query has seen
+//! ([`results`], by [`keys`]), and hands the others to the function.
+
+mod async_calls;
+mod call;
+mod keys;
+mod progress;
+mod query;
+mod results;
+mod slices;
+mod stream;
+
+pub use async_calls::AsyncCallsExec;
+pub use progress::{Progress, progress};
+pub(crate) use query::Queries;

@@ -1,0 +1,69 @@
+//! What the operators of one running query share.
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use datafusion::common::HashMap;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use tokio::sync::Semaphore;
+
+use super::results::Results;
+use crate::config::{SemanticOptions, Settings};
+
+/// The queries that run the plan which these operators belong to: one, as a rule.
+///
+/// A query is known by its task context, which all its partitions have in common. Nothing is kept beyond it.
+#[derive(Debug, Default)]
+pub(crate) struct Queries {
+    newest: Mutex<(Weak<TaskContext>, Weak<Query>)>,
+}
+
+impl Queries {
+    /// The query that runs in `context`.
+    pub(super) fn of(&self, context: &Arc<TaskContext>) -> Arc<Query> {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.0.ptr_eq(&Arc::downgrade(context))
+            && let Some(query) = newest.1.upgrade()
+        {
+            return query;
+        }
+        let query = Arc::new(Query::new(context));
+        *newest = (Arc::downgrade(context), Arc::downgrade(&query));
+        query
+    }
+}
+
+/// One execution of a plan.
+#[derive(Debug)]
+pub(super) struct Query {
+    settings: Settings,
+    permits: Mutex<HashMap<String, Arc<Semaphore>>>,
+    results: Option<Arc<Results>>,
+}
+
+impl Query {
+    fn new(context: &TaskContext) -> Self {
+        let options = context.session_config().options().extensions.get::<SemanticOptions>();
+        let settings = options.map(SemanticOptions::settings).cloned().unwrap_or_default();
+        let results = (settings.cache_bytes > 0).then(|| {
+            let consumer = MemoryConsumer::new("semantic.cache_bytes");
+            Arc::new(Results::new(settings.cache_bytes, consumer.register(context.memory_pool())))
+        });
+        Self { settings, permits: Mutex::default(), results }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The permits for requests of a call, over all partitions.
+    pub(super) fn permits(&self, call: &str) -> Arc<Semaphore> {
+        let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Semaphore::new(self.settings.max_concurrency.max(1)));
+        Arc::clone(permits.entry(call.to_owned()).or_insert_with(new))
+    }
+
+    /// The results that were computed; none if equal inputs are not looked for.
+    pub(super) fn results(&self) -> Option<Arc<Results>> {
+        self.results.clone()
+    }
+}

@@ -1,0 +1,77 @@
+//! What the body of a function knows about the query that calls it.
+use std::sync::Arc;
+
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
+use tokio::sync::Semaphore;
+
+tokio::task_local! {
+    static CURRENT: Running;
+}
+
+/// A call of a running query: how much it may have in flight, and what it has used.
+///
+/// An async function gets no execution context from DataFusion; the operator that polls it puts this one around it.
+#[derive(Debug, Clone)]
+pub(crate) struct Running {
+    permits: Arc<Semaphore>,
+    usage: Usage,
+}
+
+impl Running {
+    pub(crate) fn new(permits: Arc<Semaphore>, usage: Usage) -> Self {
+        Self { permits, usage }
+    }
+
+    /// That of the call whose body asks, or one of its own where another operator than ours runs it.
+    pub(crate) fn current(max_concurrency: usize) -> Self {
+        CURRENT.try_with(Clone::clone).unwrap_or_else(|_| {
+            Self::new(Arc::new(Semaphore::new(max_concurrency.max(1))), Usage::default())
+        })
+    }
+
+    /// Polls `body` as a part of this call.
+    pub(crate) async fn scope<F: Future>(self, body: F) -> F::Output {
+        CURRENT.scope(self, body).await
+    }
+
+    /// Runs one request as soon as the query may have another one in flight.
+    pub(crate) async fn request<F: Future>(&self, request: F) -> F::Output {
+        // the semaphore is never closed
+        let _permit = self.permits.acquire().await;
+        self.usage.calls.add(1);
+        request.await
+    }
+
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+}
+
+/// Counts of what a call has used; clones count together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Usage {
+    /// Requests to a model or to a server.
+    pub(crate) calls: Count,
+    /// Tokens that the model read, where it says so.
+    pub(crate) tokens: Count,
+    /// Bytes of the inputs that a model was given, or that were downloaded.
+    pub(crate) bytes: Count,
+    /// Requests that were made again.
+    pub(crate) retries: Count,
+    /// Bad rows that became NULL.
+    pub(crate) failed_rows: Count,
+}
+
+impl Usage {
+    /// Counts that are metrics of an operator.
+    pub(crate) fn registered(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        let count = |name: &'static str| MetricBuilder::new(metrics).counter(name, partition);
+        Self {
+            calls: count("calls"),
+            tokens: count("tokens"),
+            bytes: count("bytes"),
+            retries: count("retries"),
+            failed_rows: count("failed_rows"),
+        }
+    }
+}
