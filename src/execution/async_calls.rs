@@ -13,7 +13,9 @@ use datafusion::physical_expr::async_scalar_function::AsyncFuncExpr;
 use datafusion::physical_expr::equivalence::ProjectionMapping;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
-use datafusion::physical_plan::filter_pushdown::{ChildFilterDescription, FilterDescription, FilterPushdownPhase};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildFilterDescription, FilterDescription, FilterPushdownPhase,
+};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{
@@ -169,10 +171,9 @@ impl ExecutionPlan for AsyncCallsExec {
         let input = self.input.execute(partition, Arc::clone(&context))?;
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let metrics = CallMetrics::new(&self.metrics, partition, baseline.elapsed_compute().clone());
-        let (schema, config) = (self.input.schema(), context.session_config().options());
+        let schema = self.input.schema();
         let calls = self.calls.iter().map(|call| {
-            let (call, config) = (Arc::clone(call), Arc::clone(config));
-            Arc::new(RunningCall::new(call, &query, &schema, config, metrics.clone()))
+            Arc::new(RunningCall::new(Arc::clone(call), &query, &schema, &context, metrics.clone()))
         });
         let max_rows = self.calls.iter().filter_map(|call| call.max_rows());
         let max_rows = max_rows.fold(query.settings().slice_rows, usize::min);
@@ -209,6 +210,7 @@ impl ExecutionPlan for AsyncCallsExec {
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
         // a predicate over columns of the input holds for its rows as they are
-        Ok(FilterDescription::new().with_child(ChildFilterDescription::from_child(&parent_filters, &self.input)?))
+        Ok(FilterDescription::new()
+            .with_child(ChildFilterDescription::from_child(&parent_filters, &self.input)?))
     }
 }

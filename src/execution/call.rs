@@ -9,14 +9,16 @@ use arrow::datatypes::{FieldRef, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, internal_err};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryLimit, MemoryReservation};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Volatility};
 use datafusion::physical_expr::ScalarFunctionExpr;
 use datafusion::physical_expr::async_scalar_function::AsyncFuncExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
-use futures::FutureExt;
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use super::keys::{Identity, Key, has_keys, identity, keys};
@@ -43,6 +45,7 @@ pub(super) struct Call {
     return_field: FieldRef,
     /// If functions in the arguments make pixels: the columns that the arguments read.
     pixels_of: Option<Vec<usize>>,
+    returns_image: bool,
 }
 
 impl Call {
@@ -60,7 +63,8 @@ impl Call {
             columns
         });
         let (function, return_field) = (function.fun().clone(), function.return_field(schema)?);
-        Ok(Self { expr, function, args, arg_fields, return_field, pixels_of })
+        let returns_image = ImageType::of(&return_field).is_some();
+        Ok(Self { expr, function, args, arg_fields, return_field, pixels_of, returns_image })
     }
 
     pub(super) fn expr(&self) -> &Arc<AsyncFuncExpr> {
@@ -157,6 +161,8 @@ pub(super) struct RunningCall {
     metrics: CallMetrics,
     /// The most bytes that a row's arguments have had.
     argument_bytes: AtomicUsize,
+    /// All of the memory pool.
+    memory_limit: usize,
 }
 
 impl RunningCall {
@@ -164,12 +170,17 @@ impl RunningCall {
         call: Arc<Call>,
         query: &Query,
         schema: &Schema,
-        config: Arc<ConfigOptions>,
+        context: &TaskContext,
         metrics: CallMetrics,
     ) -> Self {
         let running = Running::new(query.permits(&call.signature()), metrics.usage.clone());
         let results = query.results().filter(|_| call.can_be_shared(schema));
-        Self { call, config, running, results, metrics, argument_bytes: AtomicUsize::new(0) }
+        let memory_limit = match context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes,
+            _ => usize::MAX,
+        };
+        let config = Arc::clone(context.session_config().options());
+        Self { call, config, running, results, metrics, argument_bytes: AtomicUsize::new(0), memory_limit }
     }
 
     pub(super) fn function_name(&self) -> &str {
@@ -182,32 +193,65 @@ impl RunningCall {
     }
 
     /// The column of results, one for each row of `batch`.
-    pub(super) async fn evaluate(self: &Arc<Self>, batch: &RecordBatch) -> Result<ArrayRef> {
-        match (&self.results, &self.call.pixels_of) {
-            (None, _) => self.compute_over(batch.clone()).await,
-            (Some(results), Some(columns)) => {
-                let read: Vec<_> = columns.iter().map(|index| Arc::clone(batch.column(*index))).collect();
-                let identity = identity(&format!("{} {}", self.call.signature(), self.call.expr.func));
-                let keys = self.keys(&identity, &read, batch.num_rows())?;
-                self.share(results, &keys, |rows| {
-                    let batch = take_record_batch(batch, &rows);
-                    let this = Arc::clone(self);
-                    async move { this.compute_over(batch?).await }
-                })
-                .await
-            }
-            (Some(results), None) => {
-                let args = self.arguments(batch)?;
-                let identity = identity(&format!("{} {}", self.call.signature(), constants(&args)));
-                let varying: Vec<_> = args.iter().filter_map(as_array).collect();
-                let keys = self.keys(&identity, &varying, batch.num_rows())?;
-                self.share(results, &keys, |rows| {
-                    let this = Arc::clone(self);
-                    async move { this.invoke(take_args(args, &rows)?, rows.len()).await }
-                })
-                .await
-            }
+    ///
+    /// What the arguments take is reserved in `memory`. Where there is little of it they are made in halves, down to
+    /// one row, which is always made unless it alone takes more than there is. Not reserved are arguments made of
+    /// pixels: of these, the sizes that were seen make later slices smaller.
+    pub(super) async fn evaluate(
+        self: &Arc<Self>,
+        batch: &RecordBatch,
+        memory: &MemoryReservation,
+    ) -> Result<ArrayRef> {
+        if let Some(columns) = &self.call.pixels_of {
+            return self.evaluate_pixels(batch, columns).await;
         }
+        let rows = batch.num_rows();
+        let args = self.arguments(batch)?;
+        let bytes = self.note_size(&args, rows);
+        match memory.try_grow(bytes) {
+            Ok(()) => {}
+            Err(_) if rows > 1 => {
+                drop(args);
+                let (first, second) = (batch.slice(0, rows / 2), batch.slice(rows / 2, rows - rows / 2));
+                let first = Box::pin(self.evaluate(&first, memory)).await?;
+                let second = Box::pin(self.evaluate(&second, memory)).await?;
+                return concat_all(&[first, second]);
+            }
+            Err(error) if bytes > self.memory_limit => {
+                return Err(too_large(self.call.function.name(), rows, bytes, &error));
+            }
+            // to wait for the other slices, which may wait for this one, could be for ever
+            Err(_) => memory.grow(bytes),
+        }
+        let result = self.evaluate_arguments(args, rows).await;
+        memory.shrink(bytes);
+        result
+    }
+
+    async fn evaluate_arguments(self: &Arc<Self>, args: Vec<ColumnarValue>, rows: usize) -> Result<ArrayRef> {
+        let Some(results) = &self.results else { return self.invoke(args, rows).await };
+        let identity = identity(&format!("{} {}", self.call.signature(), constants(&args)));
+        let varying: Vec<_> = args.iter().filter_map(as_array).collect();
+        let keys = self.keys(&identity, &varying, rows)?;
+        self.share(results, &keys, |rows| {
+            let this = Arc::clone(self);
+            async move { this.invoke(take_args(args, &rows)?, rows.len()).await }
+        })
+        .await
+    }
+
+    async fn evaluate_pixels(self: &Arc<Self>, batch: &RecordBatch, columns: &[usize]) -> Result<ArrayRef> {
+        let Some(results) = &self.results else {
+            return Arc::clone(self).compute_by_row(batch.clone()).await;
+        };
+        let read: Vec<_> = columns.iter().map(|index| Arc::clone(batch.column(*index))).collect();
+        let identity = identity(&format!("{} {}", self.call.signature(), self.call.expr.func));
+        let keys = self.keys(&identity, &read, batch.num_rows())?;
+        self.share(results, &keys, |rows| {
+            let (this, batch) = (Arc::clone(self), take_record_batch(batch, &rows));
+            async move { this.compute_by_row(batch?).await }
+        })
+        .await
     }
 
     fn keys(&self, identity: &Identity, columns: &[ArrayRef], rows: usize) -> Result<Vec<Key>> {
@@ -227,7 +271,7 @@ impl RunningCall {
     {
         let claim = results.claim(keys, |rows| invoke(UInt32Array::from(rows)));
         self.metrics.distinct.add(claim.new);
-        let answers = try_join_all(claim.answers).await.map_err(|error| DataFusionError::Shared(error))?;
+        let answers = try_join_all(claim.answers).await.map_err(DataFusionError::Shared)?;
         let _timer = self.metrics.compute.timer();
         if let ([answer], true) = (answers.as_slice(), claim.new == keys.len()) {
             return Ok(Arc::clone(answer));
@@ -236,17 +280,23 @@ impl RunningCall {
         Ok(interleave(&arrays, &claim.places)?)
     }
 
-    /// Evaluates the arguments over `batch` and invokes the function.
-    fn compute_over(self: &Arc<Self>, batch: RecordBatch) -> BoxFuture<'static, Result<ArrayRef>> {
-        let this = Arc::clone(self);
-        async move {
-            let args = match this.call.pixels_of {
-                Some(_) => this.arguments_by_row(&batch).await?,
-                None => this.arguments(&batch)?,
-            };
-            this.invoke(args, batch.num_rows()).await
+    /// Evaluates arguments made of pixels over `batch` and invokes the function.
+    async fn compute_by_row(self: Arc<Self>, batch: RecordBatch) -> Result<ArrayRef> {
+        if self.call.returns_image {
+            return self.images_by_row(&batch).await;
         }
-        .boxed()
+        let args = self.arguments_by_row(&batch).await?;
+        self.note_size(&args, batch.num_rows());
+        self.invoke(args, batch.num_rows()).await
+    }
+
+    /// The bytes of the arguments that are not columns of the input, noted as what a row takes.
+    fn note_size(&self, args: &[ColumnarValue], rows: usize) -> usize {
+        let made = args.iter().zip(&self.call.args).filter(|(_, expr)| !expr.is::<Column>());
+        let made: Vec<_> = made.filter_map(|(value, _)| as_array(value)).collect();
+        let bytes = size(&made);
+        self.argument_bytes.fetch_max(bytes / rows.max(1), Ordering::Relaxed);
+        bytes
     }
 
     fn arguments(&self, batch: &RecordBatch) -> Result<Vec<ColumnarValue>> {
@@ -264,15 +314,26 @@ impl RunningCall {
             rows.push(compute(|| self.arguments(&batch.slice(row, 1)))?);
         }
         let _timer = self.metrics.compute.timer();
-        let column = |arg: usize| match rows.iter().map(|row| &row[arg]).collect::<Vec<_>>().as_slice() {
-            [constant @ ColumnarValue::Scalar(_), ..] => Ok((*constant).clone()),
-            values => {
-                let arrays = values.iter().filter_map(|value| as_array(value)).collect::<Vec<_>>();
-                let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
-                Ok(ColumnarValue::Array(concat(&arrays)?))
+        let column = |arg: usize| match &rows[0][arg] {
+            constant @ ColumnarValue::Scalar(_) => Ok(constant.clone()),
+            ColumnarValue::Array(_) => {
+                let arrays: Vec<_> = rows.iter().filter_map(|row| as_array(&row[arg])).collect();
+                Ok(ColumnarValue::Array(concat_all(&arrays)?))
             }
         };
         (0..self.call.args.len()).map(column).collect()
+    }
+
+    /// Images of images, one row at a time for the same reasons.
+    async fn images_by_row(&self, batch: &RecordBatch) -> Result<ArrayRef> {
+        let mut images = vec![];
+        for row in 0..batch.num_rows() {
+            // the semaphore is never closed
+            let _permit = CORES.acquire().await;
+            let args = compute(|| self.arguments(&batch.slice(row, 1)))?;
+            images.push(self.invoke(args, 1).await?);
+        }
+        concat_all(&images)
     }
 
     /// Invokes the function, and makes sure of an array of `rows`.
@@ -281,12 +342,9 @@ impl RunningCall {
         let Some(function) = self.call.function.as_async() else {
             return internal_err!("{name} is not async");
         };
-        let columns: Vec<_> = args.iter().filter_map(as_array).collect();
-        if self.call.pixels_of.is_some() {
-            self.argument_bytes.fetch_max(size(&columns) / rows.max(1), Ordering::Relaxed);
-        }
         // constant arguments have one result
-        let number_rows = if columns.is_empty() && !self.call.is_volatile() { 1 } else { rows };
+        let constant = args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let number_rows = if constant && !self.call.is_volatile() { 1 } else { rows };
         let args = ScalarFunctionArgs {
             args,
             arg_fields: self.call.arg_fields.clone(),
@@ -310,6 +368,19 @@ impl RunningCall {
     }
 }
 
+/// A slice that the memory pool has no room for.
+pub(super) fn too_large(calls: &str, rows: usize, bytes: usize, error: &DataFusionError) -> DataFusionError {
+    let (taken, cure) = match rows {
+        1 => ("1 row takes".to_owned(), "lower semantic.slices_in_flight"),
+        _ => (format!("{rows} rows take"), "lower semantic.slice_bytes or semantic.slices_in_flight"),
+    };
+    DataFusionError::ResourcesExhausted(format!(
+        "{calls}: {taken} {bytes} bytes, more than the memory limit leaves; {cure}, or raise \
+         datafusion.runtime.memory_limit ({})",
+        error.find_root().message()
+    ))
+}
+
 /// The constant arguments, in words that tell them apart.
 fn constants(args: &[ColumnarValue]) -> String {
     let words = args.iter().map(|arg| match arg {
@@ -317,6 +388,11 @@ fn constants(args: &[ColumnarValue]) -> String {
         ColumnarValue::Array(_) => "column".to_owned(),
     });
     words.collect::<Vec<_>>().join(", ")
+}
+
+fn concat_all(arrays: &[ArrayRef]) -> Result<ArrayRef> {
+    let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+    Ok(concat(&arrays)?)
 }
 
 fn as_array(value: &ColumnarValue) -> Option<ArrayRef> {

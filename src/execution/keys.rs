@@ -113,7 +113,8 @@ mod tests {
     #[test]
     fn any_type_has_keys() {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(1), Some(2)]));
-        let words: ArrayRef = Arc::new(["x", "y", "x", "x"].into_iter().collect::<DictionaryArray<Int8Type>>());
+        let words: ArrayRef =
+            Arc::new(["x", "y", "x", "x"].into_iter().collect::<DictionaryArray<Int8Type>>());
         assert!(has_keys([numbers.data_type(), words.data_type()]));
         let found = keys_of(&[numbers, words]);
         assert_eq!(found[0], found[2]);

@@ -148,7 +148,7 @@ impl Results {
         let mut guard = self.state();
         let state = &mut *guard;
         let Some(invocation) = state.invocations.get_mut(&id) else { return };
-        let bytes = values.map_or(0, |values| values.get_array_memory_size())
+        let bytes = values.map_or(0, Array::get_array_memory_size)
             + invocation.keys.len() * KEY_BYTES
             + size_of::<Invocation>();
         match values {
@@ -186,9 +186,7 @@ impl Invocation {
     fn answer(&self) -> Option<Answer> {
         match &self.outcome {
             Outcome::Running(answer) => answer.upgrade(),
-            Outcome::Done(values) => {
-                Some(futures::future::ready(Ok(Arc::clone(values))).boxed().shared())
-            }
+            Outcome::Done(values) => Some(futures::future::ready(Ok(Arc::clone(values))).boxed().shared()),
         }
     }
 }

@@ -102,10 +102,7 @@ pub(super) fn size(columns: &[ArrayRef]) -> usize {
     let of_one = |column: &ArrayRef| match column.data_type() {
         DataType::Utf8View => column.as_string_view().total_buffer_bytes_used() + 16 * column.len(),
         DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used() + 16 * column.len(),
-        _ => column
-            .to_data()
-            .get_slice_memory_size()
-            .unwrap_or_else(|_| column.get_array_memory_size()),
+        _ => column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size()),
     };
     columns.iter().map(of_one).sum()
 }

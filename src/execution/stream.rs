@@ -7,14 +7,14 @@ use std::task::{Context, Poll, ready};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::common::{Result, exec_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion::physical_plan::metrics::BaselineMetrics;
 use futures::future::try_join_all;
 use futures::{FutureExt, Stream, StreamExt};
 
-use super::call::RunningCall;
+use super::call::{RunningCall, too_large};
 use super::query::Query;
 use super::slices::{Limits, Slices, size};
 
@@ -128,7 +128,7 @@ impl CallStream {
                     return Ok(true);
                 }
                 Err(error) if rows == 1 && self.in_flight.is_empty() => {
-                    return Err(too_large(&self.calls, rows, bytes, &error));
+                    return Err(too_large(&names(&self.calls), rows, bytes, &error));
                 }
                 Err(_) => self.waiting.put_back(slice),
             }
@@ -166,7 +166,7 @@ async fn run(
     schema: SchemaRef,
     memory: MemoryReservation,
 ) -> Result<(RecordBatch, MemoryReservation)> {
-    let results = try_join_all(calls.iter().map(|call| call.evaluate(&slice))).await?;
+    let results = try_join_all(calls.iter().map(|call| call.evaluate(&slice, &memory))).await?;
     let columns = slice.columns().iter().cloned().chain(results).collect();
     let batch = RecordBatch::try_new_with_options(
         schema,
@@ -174,28 +174,12 @@ async fn run(
         &RecordBatchOptions::new().with_row_count(Some(slice.num_rows())),
     )?;
     let bytes = size(batch.columns());
-    memory.try_resize(bytes).map_err(|error| too_large(&calls, slice.num_rows(), bytes, &error))?;
+    memory.try_resize(bytes).map_err(|error| too_large(&names(&calls), slice.num_rows(), bytes, &error))?;
     Ok((batch, memory))
 }
 
-fn too_large(
-    calls: &[Arc<RunningCall>],
-    rows: usize,
-    bytes: usize,
-    error: &DataFusionError,
-) -> DataFusionError {
-    let names: Vec<_> = calls.iter().map(|call| call.function_name()).collect();
-    let cure = match rows {
-        1 => "raise datafusion.runtime.memory_limit, or read fewer columns beside the call",
-        _ => {
-            "lower semantic.slice_bytes or semantic.slices_in_flight, or raise datafusion.runtime.memory_limit"
-        }
-    };
-    DataFusionError::ResourcesExhausted(format!(
-        "{}: a slice of {rows} rows takes {bytes} bytes, more than the memory limit leaves; {cure} ({})",
-        names.join(", "),
-        error.find_root().message()
-    ))
+fn names(calls: &[Arc<RunningCall>]) -> String {
+    calls.iter().map(|call| call.function_name()).collect::<Vec<_>>().join(", ")
 }
 
 impl Stream for CallStream {

@@ -42,7 +42,7 @@ pub(super) struct DecodeImage {
 
 pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
     let function = DecodeImage { signature: signature(PARAMETERS, 1), context: Arc::clone(context) };
-    Function::with_twin(function, When::WhenNested)
+    Function::with_twin(function, When::WithinAsync)
 }
 
 impl ScalarUDFImpl for DecodeImage {

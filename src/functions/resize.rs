@@ -40,7 +40,7 @@ pub(super) struct Resize {
 }
 
 pub(super) fn function() -> Function {
-    Function::with_twin(Resize { signature: signature(PARAMETERS, 3) }, When::WhenNested)
+    Function::with_twin(Resize { signature: signature(PARAMETERS, 3) }, When::WithinAsync)
 }
 
 /// The type of the result: fixed where size and mode are known at plan time and a tensor can hold such an image.

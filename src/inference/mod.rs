@@ -110,6 +110,7 @@ where
         match running.request(embedder.embed(batch)).await {
             Ok(embeddings) => {
                 running.usage().tokens.add(embeddings.tokens());
+                running.usage().retries.add(embeddings.retries());
                 let dimensions = embedder.dimensions();
                 let vectors: Vec<_> = embeddings.rows().map(|vector| Some(vector.to_vec())).collect();
                 let found = vectors.iter().flatten().map(Vec::len).next().unwrap_or(dimensions);

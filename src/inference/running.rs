@@ -24,9 +24,9 @@ impl Running {
 
     /// That of the call whose body asks, or one of its own where another operator than ours runs it.
     pub(crate) fn current(max_concurrency: usize) -> Self {
-        CURRENT.try_with(Clone::clone).unwrap_or_else(|_| {
-            Self::new(Arc::new(Semaphore::new(max_concurrency.max(1))), Usage::default())
-        })
+        CURRENT
+            .try_with(Clone::clone)
+            .unwrap_or_else(|_| Self::new(Arc::new(Semaphore::new(max_concurrency.max(1))), Usage::default()))
     }
 
     /// Polls `body` as a part of this call.

@@ -20,6 +20,7 @@ pub struct Embeddings {
     dimensions: usize,
     values: Vec<f32>,
     tokens: usize,
+    retries: usize,
 }
 
 impl Embeddings {
@@ -38,7 +39,7 @@ impl Embeddings {
                 at / dimensions + 1
             );
         }
-        Ok(Self { dimensions, values, tokens: 0 })
+        Ok(Self { dimensions, values, tokens: 0, retries: 0 })
     }
 
     /// The same vectors, with the number of tokens that were read for them: what a model's time, or its price, is
@@ -52,6 +53,18 @@ impl Embeddings {
     #[must_use]
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// The same vectors, with the number of requests that had to be made again for them.
+    #[must_use]
+    pub fn with_retries(self, retries: usize) -> Self {
+        Self { retries, ..self }
+    }
+
+    /// The requests that were made again; 0 where nothing is requested.
+    #[must_use]
+    pub fn retries(&self) -> usize {
+        self.retries
     }
 
     /// The vectors in their order.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, config_err};
+use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Expr, ScalarUDF};
@@ -16,8 +17,11 @@ use datafusion::logical_expr::{Expr, ScalarUDF};
 pub enum When {
     /// In every call: the function is cheap, and folding, pushdown and top-k should see a plain expression.
     Always,
-    /// In a call that is an argument of another function, at any depth: its value is never a column of its own.
-    WhenNested,
+    /// In the arguments of an async call, at any depth: its value is never a column of its own.
+    ///
+    /// Anywhere else the function stays async, because a column of what it makes may be large: async calls are run
+    /// in slices.
+    WithinAsync,
 }
 
 /// A synchronous function that computes the same values as a registered async function.
@@ -72,37 +76,54 @@ impl Twins {
         options.extensions.get()
     }
 
-    /// `expr` with every call that has a twin replaced, at any depth.
+    /// `expr` as the rewrite of the whole expression would have left it, whatever the optimizer has moved since.
     pub(super) fn lower(&self, expr: Expr) -> Result<Transformed<Expr>> {
         expr.transform_up(|expr| self.lower_node(expr))
     }
 
-    /// Replaces `expr` itself by its twin if it has one for every call, and the calls inside its arguments by
-    /// the twins they have when nested.
+    /// `expr` with the twins that are no longer inside an async call replaced by their async functions, which
+    /// `registry` has: the optimizer made a column of what two calls have in common.
+    pub(super) fn raise(&self, expr: Expr, registry: &dyn FunctionRegistry) -> Result<Transformed<Expr>> {
+        expr.transform_down(|expr| match &expr {
+            Expr::ScalarFunction(call) if call.func.as_async().is_some() => {
+                Ok(Transformed::new(expr, false, TreeNodeRecursion::Jump))
+            }
+            Expr::ScalarFunction(call) if self.is_within_async(call) => {
+                let (function, args) = (registry.udf(call.name())?, call.args.clone());
+                let raised = Expr::ScalarFunction(ScalarFunction::new_udf(function, args));
+                Ok(Transformed::new(raised, true, TreeNodeRecursion::Jump))
+            }
+            _ => Ok(Transformed::no(expr)),
+        })
+    }
+
+    fn is_within_async(&self, call: &ScalarFunction) -> bool {
+        self.0.get(call.name()).is_some_and(|twin| twin.when == When::WithinAsync && twin.twin == call.func)
+    }
+
+    /// Replaces `expr` itself by its twin if it has one for every call; if it is an async call, the calls inside its
+    /// arguments by whatever twins they have.
     fn lower_node(&self, expr: Expr) -> Result<Transformed<Expr>> {
-        let lowered = match &expr {
-            Expr::ScalarFunction(_)
-            | Expr::HigherOrderFunction(_)
-            | Expr::AggregateFunction(_)
-            | Expr::WindowFunction(_) => expr.map_children(|argument| self.lower_nested(argument))?,
-            _ => Transformed::no(expr),
-        };
-        lowered.transform_data(|expr| Ok(self.replace(expr, |when| when == When::Always)))
+        let replaced = Self::replace(expr, |name| self.0.get(name).filter(|twin| twin.when == When::Always));
+        replaced.transform_data(|expr| match &expr {
+            Expr::ScalarFunction(call) if call.func.as_async().is_some() => expr.map_children(|argument| {
+                let mut lowered =
+                    argument.transform_down(|expr| Ok(Self::replace(expr, |name| self.0.get(name))))?;
+                lowered.tnr = TreeNodeRecursion::Continue;
+                Ok(lowered)
+            }),
+            _ => Ok(Transformed::no(expr)),
+        })
     }
 
-    fn lower_nested(&self, expr: Expr) -> Result<Transformed<Expr>> {
-        let mut lowered = expr.transform_down(|expr| Ok(self.replace(expr, |_| true)))?;
-        lowered.tnr = TreeNodeRecursion::Continue;
-        Ok(lowered)
-    }
-
-    fn replace(&self, expr: Expr, applies: impl Fn(When) -> bool) -> Transformed<Expr> {
+    fn replace<'a>(expr: Expr, twin: impl Fn(&str) -> Option<&'a SyncTwin>) -> Transformed<Expr> {
         match expr {
-            Expr::ScalarFunction(call) if call.func.as_async().is_some() => match self.0.get(call.name()) {
-                Some(twin) if applies(twin.when) => Transformed::yes(Expr::ScalarFunction(
-                    ScalarFunction::new_udf(Arc::clone(&twin.twin), call.args),
-                )),
-                _ => Transformed::no(Expr::ScalarFunction(call)),
+            Expr::ScalarFunction(call) if call.func.as_async().is_some() => match twin(call.name()) {
+                Some(twin) => Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(
+                    Arc::clone(&twin.twin),
+                    call.args,
+                ))),
+                None => Transformed::no(Expr::ScalarFunction(call)),
             },
             expr => Transformed::no(expr),
         }

@@ -1,7 +1,6 @@
 //! What users rely on, in one binary: linking DataFusion once is slow enough.
 #![cfg(test)]
 
-mod cancel;
 mod cli;
 mod documents;
 mod http;
@@ -10,3 +9,4 @@ mod local_models;
 mod mock;
 mod register;
 mod slt;
+mod streaming;

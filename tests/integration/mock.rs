@@ -18,12 +18,19 @@ use datafusion_semantic::{Error, Result, session};
 pub struct Counts {
     inputs: AtomicUsize,
     calls: AtomicUsize,
+    in_flight: AtomicUsize,
+    most_in_flight: AtomicUsize,
 }
 
 impl Counts {
     /// Inputs since the last question.
     pub fn take_inputs(&self) -> usize {
         self.inputs.swap(0, Ordering::Relaxed)
+    }
+
+    /// The most calls of a slow model that were in flight at the same time.
+    pub fn take_most_in_flight(&self) -> usize {
+        self.most_in_flight.swap(0, Ordering::Relaxed)
     }
 
     /// Calls since the last question.
@@ -37,7 +44,7 @@ impl Counts {
 #[derive(Debug)]
 struct MockProvider(Arc<Counts>);
 
-/// A text gives (bytes, vowels, 1), an image its mean (red, green, blue); 'poison' cannot be embedded.
+/// A text is one token and gives (bytes, vowels, 1), an image its mean (red, green, blue); 'poison' cannot be embedded.
 #[derive(Debug)]
 struct MockModel {
     space: EmbeddingSpace,
@@ -98,7 +105,10 @@ impl TextEmbedder for MockModel {
 
     async fn embed(&self, texts: &[&str]) -> Result<Embeddings> {
         if self.space.name() == "mock-slow" {
+            let in_flight = self.counts.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+            self.counts.most_in_flight.fetch_max(in_flight, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(20)).await;
+            self.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
         if texts.contains(&"poison") {
             return Err(Error::Data("the text is poisoned".to_owned()));
@@ -107,6 +117,7 @@ impl TextEmbedder for MockModel {
             let vowels = text.bytes().filter(|byte| b"aeiou".contains(byte)).count();
             [text.len() as f32, vowels as f32, 1.0]
         }))
+        .map(|embeddings| embeddings.with_tokens(texts.len()))
     }
 }
 

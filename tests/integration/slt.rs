@@ -1,4 +1,5 @@
-//! Runs tests/slt/*.slt: SQL in, rows out, each file in a session of its own over the mock provider.
+//! Runs tests/slt/*.slt: SQL in, rows out, each file with 1 and with 4 partitions, in a session of its own over the
+//! mock provider.
 //!
 //! `SELECT model_inputs()` and `SELECT model_calls()` give how many inputs and calls reached the mock since they were
 //! asked last.
@@ -22,8 +23,9 @@ struct Database {
 }
 
 impl Database {
-    async fn new() -> Result<Self> {
+    async fn new(partitions: usize) -> Result<Self> {
         let (ctx, counts) = mock::session().await?;
+        ctx.sql(&format!("SET datafusion.execution.target_partitions = {partitions}")).await?;
         register_counter(&ctx, "model_inputs", Arc::clone(&counts), Counts::take_inputs);
         register_counter(&ctx, "model_calls", counts, Counts::take_calls);
         Ok(Self { ctx })
@@ -99,10 +101,11 @@ fn every_file() {
     assert!(!files.is_empty());
     let failures: Vec<String> = files
         .iter()
-        .filter_map(|file| {
-            let mut runner = Runner::new(|| async { Database::new().await });
+        .flat_map(|file| [(file, 1), (file, 4)])
+        .filter_map(|(file, partitions)| {
+            let mut runner = Runner::new(|| async { Database::new(partitions).await });
             let outcome = runtime.block_on(runner.run_file_async(file));
-            outcome.err().map(|error| format!("{}: {error}", file.display()))
+            outcome.err().map(|error| format!("{} with {partitions} partitions: {error}", file.display()))
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));

@@ -49,8 +49,12 @@ impl OptimizerRule for ExtractAsync {
             return Ok(Transformed::no(plan));
         }
         let options = config.options();
-        let plan = match Twins::of(&options) {
-            Some(twins) if calls_async(&plan) => plan.map_expressions(|expr| twins.lower(expr))?,
+        let plan = match (Twins::of(&options), config.function_registry()) {
+            (Some(twins), Some(registry)) if matches!(plan, LogicalPlan::Projection(_)) => plan
+                .map_expressions(|expr| {
+                    twins.lower(expr)?.transform_data(|expr| twins.raise(expr, registry))
+                })?,
+            (Some(twins), _) if calls_async(&plan) => plan.map_expressions(|expr| twins.lower(expr))?,
             _ => Transformed::no(plan),
         };
         plan.transform_data(|plan| match plan {

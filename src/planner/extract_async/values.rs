@@ -62,16 +62,16 @@ fn over_literals(values: &Values) -> Result<Option<LogicalPlan>> {
 }
 
 /// One expression for all of `rows`: where their literals differ, it reads a column, the first of which is number
-/// `taken` + 1. Also gives those columns. None if the rows differ in anything else.
+/// `taken` + 1. Also gives those columns. None if the rows differ in anything else, be it the type of a literal that is
+/// not NULL.
 fn unify(rows: &[Expr], taken: usize) -> Result<Option<(Expr, Vec<Vec<Expr>>)>> {
     let mut skeletons = vec![];
     let mut literals = vec![];
     for row in rows {
         let mut found = vec![];
         let skeleton = map_literals(row.clone(), &mut |literal| {
-            let null = ScalarValue::try_new_null(&literal.data_type())?;
-            found.push(Expr::Literal(literal, None));
-            Ok(Expr::Literal(null, None))
+            found.push(literal);
+            Ok(Expr::Literal(ScalarValue::Null, None))
         })?;
         skeletons.push(skeleton);
         literals.push(found);
@@ -81,16 +81,20 @@ fn unify(rows: &[Expr], taken: usize) -> Result<Option<(Expr, Vec<Vec<Expr>>)>> 
     }
     let mut columns: Vec<Vec<Expr>> = vec![];
     let mut position = 0;
+    let mut same_types = true;
     let expr = map_literals(rows[0].clone(), &mut |literal| {
-        let column: Vec<Expr> = literals.iter().map(|row| row[position].clone()).collect();
+        let column: Vec<&ScalarValue> = literals.iter().map(|row| &row[position]).collect();
         position += 1;
         if column.iter().all(|literal| *literal == column[0]) {
             return Ok(Expr::Literal(literal, None));
         }
-        columns.push(column);
+        let mut types = column.iter().map(|literal| literal.data_type()).filter(|of_one| !of_one.is_null());
+        let first = types.next();
+        same_types &= types.all(|of_one| Some(of_one) == first);
+        columns.push(column.into_iter().map(|literal| Expr::Literal(literal.clone(), None)).collect());
         Ok(column_expr(taken + columns.len()))
     })?;
-    Ok(Some((expr, columns)))
+    Ok(same_types.then_some((expr, columns)))
 }
 
 fn map_literals(expr: Expr, map: &mut dyn FnMut(ScalarValue) -> Result<Expr>) -> Result<Expr> {

@@ -148,14 +148,22 @@ async fn synchronous_twins() {
         ("SELECT pic(x) FROM t", "2 4 6", "pic=3"),
         ("SELECT f(pic(pic(g(x)))) FROM t", "12000 4000 8000", "f=3 g=3 pic_sync=6"),
         ("SELECT pic(f(pic(x))) FROM t", "120 40 80", "f=3 pic=3 pic_sync=3"),
-        ("SELECT abs(pic(x)), pic(x) + 1 FROM t", "2|3 4|5 6|7", "pic=3 pic_sync=3"),
+        ("SELECT abs(pic(x)), pic(x) + 1 FROM t", "2|3 4|5 6|7", "pic=3"),
+        ("SELECT abs(pic(pic(x))) FROM t", "12 4 8", "pic=3 pic_sync=3"),
+        // what two calls have in common becomes a column, and columns are made by slices
+        ("SELECT f(pic(x)), g(pic(x)) FROM t", "20|200 40|400 60|600", "f=3 g=3 pic=3"),
+        (
+            "SELECT f(pic(pic(x)) + 1), g(pic(pic(x)) + 1) FROM t",
+            "130|1300 50|500 90|900",
+            "f=3 g=3 pic=3 pic_sync=3",
+        ),
         ("SELECT f(p) FROM (SELECT pic(x) AS p FROM t)", "20 40 60", "f=3 pic_sync=3"),
         (
             "SELECT f(p) FROM (SELECT CASE WHEN x > 1 THEN pic(x) END AS p FROM t)",
             "- 40 60",
             "f=2 pic_sync=2",
         ),
-        ("SELECT sum(pic(x)), row_number() OVER (ORDER BY max(pic(x))) FROM t", "12|1", "pic_sync=3"),
+        ("SELECT sum(pic(x)), row_number() OVER (ORDER BY max(pic(x))) FROM t", "12|1", "pic=3"),
         ("SELECT dist(f(x), g(y)) FROM t", "10 20 30", "f=3 g=3"),
         ("SELECT x FROM t WHERE pic(x) > 2 ORDER BY dist(x, 1)", "2 3", "pic=3"),
     ])

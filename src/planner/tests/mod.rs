@@ -148,7 +148,7 @@ impl Session {
         let session = Self::bare(partitions);
         let twin =
             |name, when| SyncTwin { name: String::from(name), twin: Arc::new(session.sync(name)), when };
-        let twins = vec![twin("pic", When::WhenNested), twin("dist", When::Always)];
+        let twins = vec![twin("pic", When::WithinAsync), twin("dist", When::Always)];
         for name in ["f", "g", "pic", "dist", "tag"] {
             let mock = session.mock(name, name);
             session.ctx.register_udf(AsyncScalarUDF::new(Arc::new(mock)).into_scalar_udf());
