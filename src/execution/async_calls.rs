@@ -17,12 +17,14 @@ use datafusion::physical_plan::filter_pushdown::{
     ChildFilterDescription, FilterDescription, FilterPushdownPhase,
 };
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties,
 };
 
 use super::call::{Call, CallMetrics, RunningCall};
+use super::narrow::narrow;
 use super::query::Queries;
 use super::stream::CallStream;
 
@@ -201,6 +203,19 @@ impl ExecutionPlan for AsyncCallsExec {
         statistics.total_byte_size = Precision::Absent;
         statistics.column_statistics.extend(self.calls.iter().map(|_| ColumnStatistics::new_unknown()));
         Ok(Arc::new(statistics))
+    }
+
+    fn try_swapping_with_projection(
+        &self,
+        projection: &ProjectionExec,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let exprs = self.calls.iter().map(|call| Arc::clone(call.expr()));
+        let Some(narrowed) = narrow(exprs, &self.input, projection.expr())? else { return Ok(None) };
+        let operator = Self::try_new(narrowed.calls, narrowed.input, Arc::clone(&self.queries))?;
+        let schema = projection.schema();
+        let above =
+            ProjectionExec::try_new_with_schema_metadata(narrowed.above, Arc::new(operator), &schema)?;
+        Ok(Some(Arc::new(above)))
     }
 
     fn gather_filters_for_pushdown(

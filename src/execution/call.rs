@@ -311,7 +311,7 @@ impl RunningCall {
         for row in 0..batch.num_rows() {
             // the semaphore is never closed
             let _permit = CORES.acquire().await;
-            rows.push(compute(|| self.arguments(&batch.slice(row, 1)))?);
+            rows.push(compute(|| self.running.enter(|| self.arguments(&batch.slice(row, 1))))?);
         }
         let _timer = self.metrics.compute.timer();
         let column = |arg: usize| match &rows[0][arg] {
@@ -330,7 +330,7 @@ impl RunningCall {
         for row in 0..batch.num_rows() {
             // the semaphore is never closed
             let _permit = CORES.acquire().await;
-            let args = compute(|| self.arguments(&batch.slice(row, 1)))?;
+            let args = compute(|| self.running.enter(|| self.arguments(&batch.slice(row, 1))))?;
             images.push(self.invoke(args, 1).await?);
         }
         concat_all(&images)

@@ -8,6 +8,7 @@
 mod async_calls;
 mod call;
 mod keys;
+mod narrow;
 mod progress;
 mod query;
 mod results;

@@ -3,6 +3,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl};
 
 use crate::blocking::blocking;
+use crate::inference::Running;
 
 /// Calls the synchronous body of `function` on a thread for blocking work, and makes an array of what it returns:
 /// `DataFusion` takes a scalar of an async function for one row (apache/datafusion#20031 lists its limits).
@@ -11,6 +12,7 @@ where
     F: ScalarUDFImpl + Clone + 'static,
 {
     let (function, rows) = (function.clone(), args.number_rows);
-    let value = blocking(move || function.invoke_with_args(args)).await?;
+    let running = Running::current(1);
+    let value = blocking(move || running.enter(|| function.invoke_with_args(args))).await?;
     Ok(ColumnarValue::Array(value.into_array(rows)?))
 }

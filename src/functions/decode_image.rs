@@ -16,6 +16,7 @@ use super::described;
 use super::images::{bytes, is_binary, or_null};
 use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
 use crate::image::{Mode, decode};
+use crate::inference::Running;
 use crate::planner::When;
 use crate::types::image::{ImageBuilder, ImageType};
 
@@ -67,11 +68,13 @@ impl ScalarUDFImpl for DecodeImage {
         let mode = arguments.parsed::<Mode>(1, "'RGB'")?;
         let on_error = arguments.on_error(2, &settings)?;
         let array = args.args[0].to_array(args.number_rows)?;
+        let running = Running::current(1);
         let mut images = ImageBuilder::new(ImageType::Any(mode), array.len());
         for file in bytes(&array)? {
             let image = file.map(|file| decode(file, mode)).transpose();
-            let image = or_null(image, on_error).and_then(|image| images.append(image.as_ref()));
-            image.map_err(|error| arguments.error(error))?;
+            let image = or_null(image, on_error).map_err(|error| arguments.error(error))?;
+            running.usage().failed_rows.add(usize::from(file.is_some() && image.is_none()));
+            images.append(image.as_ref()).map_err(|error| arguments.error(error))?;
         }
         Ok(ColumnarValue::Array(images.finish()))
     }

@@ -2,6 +2,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::array::Array;
+use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
@@ -12,15 +14,19 @@ use datafusion_macros::user_doc;
 
 use super::arguments::{Arguments, ModelArguments, signature};
 use super::described;
-use super::images::{image_type, images, is_binary};
+use super::images::{Images, image_type, images, is_binary};
 use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
 use crate::blocking::compute;
 use crate::config::Settings;
+use crate::error::Error;
 use crate::image::Image;
 use crate::inference::{Running, embed};
 use crate::models::{ImageEmbedder, Served};
 
 const NAME: &str = "embed_image";
+/// Pixels that one call decodes from files before it hands them to the model.
+const PORTION_BYTES: usize = 16 << 20;
+
 const PARAMETERS: &[&str] = &["image", "model", "provider", "dimensions", "on_error"];
 
 #[user_doc(
@@ -108,11 +114,38 @@ impl AsyncScalarUDFImpl for EmbedImage {
         let on_error = arguments.on_error(4, &settings)?;
         let running = Running::current(settings.max_concurrency);
         let array = args.args[0].to_array(args.number_rows)?;
-        // bytes are decoded here
-        let images = compute(|| images(&array, arguments.field(0), on_error)?.collect::<Result<Vec<_>, _>>());
-        let images = images.map_err(|error| arguments.error(error))?;
-        let rows = images.iter().map(|image| image.as_ref().map(Image::borrowed));
-        let embeddings = embed(embedder.as_ref(), rows, on_error, &running).await;
-        Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))
+        let mut images =
+            images(&array, arguments.field(0), on_error).map_err(|error| arguments.error(error))?;
+        let (mut parts, mut missing) = (vec![], 0);
+        loop {
+            // bytes are decoded here
+            let portion = compute(|| next_portion(&mut images)).map_err(|error| arguments.error(error))?;
+            if portion.is_empty() && !parts.is_empty() {
+                break;
+            }
+            missing += portion.iter().filter(|image| image.is_none()).count();
+            let rows = portion.iter().map(|image| image.as_ref().map(Image::borrowed));
+            let embeddings = embed(embedder.as_ref(), rows, on_error, &running).await;
+            parts.push(embeddings.map_err(|error| arguments.error(error))?);
+        }
+        running.usage().failed_rows.add(missing.saturating_sub(array.logical_null_count()));
+        let parts: Vec<&dyn Array> = parts.iter().map(|part| part as &dyn Array).collect();
+        Ok(ColumnarValue::Array(concat(&parts)?))
     }
+}
+
+/// The images that are decoded and embedded at the same time: all that are left, or as many as have
+/// [`PORTION_BYTES`].
+fn next_portion<'a>(images: &mut Images<'a>) -> Result<Vec<Option<Image<'a>>>, Error> {
+    let mut portion = vec![];
+    let mut bytes = 0;
+    for image in images {
+        let image = image?;
+        bytes += image.as_ref().map_or(0, |image| image.pixels().len());
+        portion.push(image);
+        if bytes >= PORTION_BYTES {
+            break;
+        }
+    }
+    Ok(portion)
 }

@@ -34,6 +34,11 @@ impl Running {
         CURRENT.scope(self, body).await
     }
 
+    /// Runs `work` as a part of this call, on whatever thread.
+    pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self.clone(), work)
+    }
+
     /// Runs one request as soon as the query may have another one in flight.
     pub(crate) async fn request<F: Future>(&self, request: F) -> F::Output {
         // the semaphore is never closed

@@ -70,9 +70,9 @@ async fn explain_shows_the_calls_with_their_models_and_rows() {
     run(&ctx, "CREATE TABLE d AS VALUES (1, 'a'), (2, 'bb'), (3, 'a'), (4, 'poison')").await.unwrap();
     let plan = plan(&ctx, "SELECT embed_text(upper(column2)) FROM d WHERE column1 > 0").await;
     insta::assert_snapshot!(displayable(plan.as_ref()).indent(false), @r"
-    ProjectionExec: expr=[__async_fn_0@2 as embed_text(upper(d.column2))]
-      AsyncCallsExec: calls=[embed_text(upper(column2@1)) AS __async_fn_0 WITH mock/mock], rows=about 4
-        FilterExec: column1@0 > 0
+    ProjectionExec: expr=[__async_fn_0@1 as embed_text(upper(d.column2))]
+      AsyncCallsExec: calls=[embed_text(upper(column2@0)) AS __async_fn_0 WITH mock/mock], rows=about 4
+        FilterExec: column1@0 > 0, projection=[column2@1]
           DataSourceExec: partitions=1, partition_sizes=[1]
     ");
     assert_eq!(counts.take_calls(), 0);
@@ -86,6 +86,23 @@ async fn explain_shows_the_calls_with_their_models_and_rows() {
     }
     for metric in ["bytes=", "elapsed_compute=", "time_waiting="] {
         assert!(line.contains(metric), "{metric}: {line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_rows_are_counted_wherever_they_become_null() {
+    let (ctx, _) = with_options(&["semantic.on_error = 'null'"]).await;
+    run(&ctx, "CREATE TABLE d AS VALUES (arrow_cast('no image', 'Binary')), (NULL), ('none')").await.unwrap();
+    for call in [
+        "decode_image(column1)",
+        "embed_image(column1)",
+        "embed_image(decode_image(column1))",
+        "download(CAST(column1 AS VARCHAR))",
+    ] {
+        let analyzed = run(&ctx, &format!("EXPLAIN ANALYZE SELECT {call} FROM d")).await.unwrap();
+        let text = pretty_format_batches(&analyzed).unwrap().to_string();
+        let line = text.lines().find(|line| line.contains("AsyncCallsExec")).unwrap();
+        assert!(line.contains("failed_rows=2"), "{call}: {line}");
     }
 }
 
