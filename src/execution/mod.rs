@@ -14,6 +14,8 @@ mod query;
 mod results;
 mod slices;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use async_calls::AsyncCallsExec;
 pub use progress::{Progress, progress};

@@ -92,7 +92,9 @@ async fn explain_shows_the_calls_with_their_models_and_rows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_rows_are_counted_wherever_they_become_null() {
     let (ctx, _) = with_options(&["semantic.on_error = 'null'"]).await;
-    run(&ctx, "CREATE TABLE d AS VALUES (arrow_cast('no image', 'Binary')), (NULL), ('none')").await.unwrap();
+    run(&ctx, "CREATE TABLE d AS VALUES (CAST('no image' AS BYTEA)), (NULL), (CAST('none' AS BYTEA))")
+        .await
+        .unwrap();
     for call in [
         "decode_image(column1)",
         "embed_image(column1)",
