@@ -120,7 +120,10 @@ impl ExtensionOptions for SemanticOptions {
             "image_model" => value.clone_into(&mut settings.image_model),
             "max_concurrency" => settings.max_concurrency = positive(key, value)?,
             "slice_rows" => settings.slice_rows = positive(key, value)?,
-            "slice_bytes" => settings.slice_bytes = bytes(key, value)?.max(1),
+            "slice_bytes" => match bytes(key, value)? {
+                0 => return plan_err!("semantic.slice_bytes must be a number from 1, found '{value}'"),
+                number => settings.slice_bytes = number,
+            },
             "slices_in_flight" => settings.slices_in_flight = positive(key, value)?,
             "cache_bytes" => settings.cache_bytes = bytes(key, value)?,
             "on_error" => {

@@ -7,7 +7,6 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ColumnStatistics, Result, Statistics, internal_err};
-use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::async_scalar_function::AsyncFuncExpr;
 use datafusion::physical_expr::equivalence::ProjectionMapping;
@@ -23,9 +22,11 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties,
 };
 
-use super::call::{Call, CallMetrics, RunningCall};
+use super::call::Call;
+use super::memory::Memory;
 use super::narrow::narrow;
 use super::query::Queries;
+use super::running_call::{CallMetrics, RunningCall};
 use super::stream::CallStream;
 
 /// Appends the results of async calls to the rows of its input: the columns of the input, then one for each call.
@@ -38,7 +39,8 @@ use super::stream::CallStream;
 /// - Equal inputs of a call are computed once in a query, over all its operators and partitions, as long as the
 ///   results take no more than `semantic.cache_bytes`. Not for volatile functions.
 /// - Memory: the slices in flight and those results, both taken from the memory pool; and the images from which
-///   arguments are made, one row's for each core.
+///   arguments are made, one row's for each core. Where the pool is short, slices are made smaller and fewer, and the
+///   results are forgotten; one row at a time always goes on, unless it takes more than the whole pool.
 /// - Dropping the stream aborts the tasks; the work of one row on a thread for blocking work may end unobserved.
 #[derive(Debug)]
 pub struct AsyncCallsExec {
@@ -173,16 +175,18 @@ impl ExecutionPlan for AsyncCallsExec {
         let input = self.input.execute(partition, Arc::clone(&context))?;
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let metrics = CallMetrics::new(&self.metrics, partition, baseline.elapsed_compute().clone());
-        let schema = self.input.schema();
+        let (schema, config) = (self.input.schema(), context.session_config().options());
+        let functions: Vec<_> = self.calls.iter().map(|call| call.function.name()).collect();
+        let memory = Arc::new(Memory::new(&context, partition, functions.join(", ")));
         let calls = self.calls.iter().map(|call| {
-            Arc::new(RunningCall::new(Arc::clone(call), &query, &schema, &context, metrics.clone()))
+            let (call, config, memory) = (Arc::clone(call), Arc::clone(config), Arc::clone(&memory));
+            Arc::new(RunningCall::new(call, &query, &schema, config, memory, metrics.clone()))
         });
         let max_rows = self.calls.iter().filter_map(|call| call.max_rows());
         let max_rows = max_rows.fold(query.settings().slice_rows, usize::min);
-        let memory =
-            MemoryConsumer::new(format!("AsyncCallsExec[{partition}]")).register(context.memory_pool());
         let (calls, schema) = (calls.collect(), self.schema());
-        Ok(Box::pin(CallStream::new(input, schema, calls, max_rows, query, memory, baseline)))
+        let stream = CallStream::new(input, schema, calls, max_rows, query, memory, baseline);
+        Ok(Box::pin(stream))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

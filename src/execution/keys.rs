@@ -12,9 +12,15 @@ pub(super) type Key = u128;
 /// What is the same for all inputs of a call: the function, its constant arguments, the types.
 pub(super) type Identity = [u8; 32];
 
-/// The identity of a call that `description` tells from every other one of the query.
-pub(super) fn identity(description: &str) -> Identity {
-    *blake3::hash(description.as_bytes()).as_bytes()
+/// The identity of a call that `description` and the values of `constants`, one row each, tell from every other one of
+/// the query.
+pub(super) fn identity(description: &str, constants: &[ArrayRef]) -> Result<Identity> {
+    let description = blake3::hash(description.as_bytes());
+    let mut hasher = blake3::Hasher::new_keyed(description.as_bytes());
+    for key in keys(description.as_bytes(), constants, 1)? {
+        hasher.update(&key.to_le_bytes());
+    }
+    Ok(*hasher.finalize().as_bytes())
 }
 
 /// Whether inputs of these types can be told apart; not those with maps or unions.
@@ -88,7 +94,7 @@ mod tests {
     use super::*;
 
     fn keys_of(columns: &[ArrayRef]) -> Vec<Key> {
-        keys(&identity("f"), columns, columns[0].len()).unwrap()
+        keys(&identity("f", &[]).unwrap(), columns, columns[0].len()).unwrap()
     }
 
     #[test]
@@ -124,7 +130,16 @@ mod tests {
     #[test]
     fn calls_are_told_apart() {
         let text: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
-        let of = |call| keys(&identity(call), std::slice::from_ref(&text), 1).unwrap();
-        assert_ne!(of("f"), of("g"));
+        let of = |call, constants: &[ArrayRef]| {
+            keys(&identity(call, constants).unwrap(), std::slice::from_ref(&text), 1).unwrap()
+        };
+        assert_ne!(of("f", &[]), of("g", &[]));
+        let bytes = |last: u8| {
+            let file = [b"the same first bytes of every file".as_slice(), &[last]].concat();
+            Arc::new(BinaryArray::from(vec![file.as_slice()])) as ArrayRef
+        };
+        assert_eq!(of("f", &[bytes(1)]), of("f", &[bytes(1)]));
+        assert_ne!(of("f", &[bytes(1)]), of("f", &[bytes(2)]));
+        assert_ne!(of("f", &[bytes(1)]), of("f", &[]));
     }
 }

@@ -2,16 +2,19 @@
 //!
 //! [`AsyncCallsExec`] takes the place of DataFusion's `AsyncFuncExec`. Its input is cut into slices
 //! ([`slices`]), of which a few are in flight at the same time ([`stream`]), each in a task of its own, and come out in
-//! order. In a slice, every call ([`call`]) evaluates its arguments, looks up which inputs the query has seen
+//! order. In a slice, every call ([`running_call`]) evaluates its arguments, looks up which inputs the query has seen
 //! ([`results`], by [`keys`]), and hands the others to the function.
 
 mod async_calls;
 mod call;
 mod keys;
+mod memory;
 mod narrow;
 mod progress;
 mod query;
 mod results;
+mod running_call;
+mod size;
 mod slices;
 mod stream;
 #[cfg(test)]

@@ -11,23 +11,22 @@ use crate::config::{SemanticOptions, Settings};
 
 /// The queries that run the plan which these operators belong to: one, as a rule.
 ///
-/// A query is known by its task context, which all its partitions have in common. Nothing is kept beyond it.
+/// A query is known by its task context, which all its partitions have in common. What it shares is kept until the
+/// plan is dropped, or run in another context after this one is gone: its operators need not run at the same time.
 #[derive(Debug, Default)]
-pub(crate) struct Queries {
-    newest: Mutex<(Weak<TaskContext>, Weak<Query>)>,
-}
+pub(crate) struct Queries(Mutex<Vec<(Weak<TaskContext>, Arc<Query>)>>);
 
 impl Queries {
     /// The query that runs in `context`.
     pub(super) fn of(&self, context: &Arc<TaskContext>) -> Arc<Query> {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if newest.0.ptr_eq(&Arc::downgrade(context))
-            && let Some(query) = newest.1.upgrade()
-        {
-            return query;
+        let mut queries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queries.retain(|(context, _)| context.strong_count() > 0);
+        let context_ref = Arc::downgrade(context);
+        if let Some((_, query)) = queries.iter().find(|(known, _)| known.ptr_eq(&context_ref)) {
+            return Arc::clone(query);
         }
         let query = Arc::new(Query::new(context));
-        *newest = (Arc::downgrade(context), Arc::downgrade(&query));
+        queries.push((context_ref, Arc::clone(&query)));
         query
     }
 }
@@ -55,11 +54,11 @@ impl Query {
         &self.settings
     }
 
-    /// The permits for requests of a call, over all partitions.
-    pub(super) fn permits(&self, call: &str) -> Arc<Semaphore> {
+    /// The permits for requests to one function and model, over all partitions and operators.
+    pub(super) fn permits(&self, served_by: &str) -> Arc<Semaphore> {
         let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Semaphore::new(self.settings.max_concurrency.max(1)));
-        Arc::clone(permits.entry(call.to_owned()).or_insert_with(new))
+        Arc::clone(permits.entry(served_by.to_owned()).or_insert_with(new))
     }
 
     /// The results that were computed; none if equal inputs are not looked for.

@@ -143,6 +143,14 @@ impl Results {
         Claim { answers, places, new }
     }
 
+    /// Forgets the results that are there.
+    pub(super) fn forget_all(&self) {
+        let mut state = self.state();
+        while let Some(oldest) = state.kept.pop_front() {
+            state.forget(oldest);
+        }
+    }
+
     /// Keeps the values of an invocation, in place of the oldest ones; forgets it where it failed or is too large.
     fn finish(&self, id: u64, values: Option<&ArrayRef>) {
         let mut guard = self.state();

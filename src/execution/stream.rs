@@ -10,13 +10,16 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::physical_plan::EmptyRecordBatchStream;
 use datafusion::physical_plan::metrics::BaselineMetrics;
 use futures::future::try_join_all;
 use futures::{FutureExt, Stream, StreamExt};
 
-use super::call::{RunningCall, too_large};
+use super::memory::Memory;
 use super::query::Query;
-use super::slices::{Limits, Slices, size};
+use super::running_call::RunningCall;
+use super::size::size;
+use super::slices::{Limits, Slices};
 
 /// The first slices have this part of the rows that later ones may have, until it is known what a row takes: so the
 /// first rows come early, and what stops after a few rows has not paid for many.
@@ -34,23 +37,18 @@ pub(super) struct CallStream {
     in_flight: VecDeque<InFlight>,
     /// The most rows of a slice.
     max_rows: usize,
-    finished: Finished,
-    /// Registered with the memory pool; its slices reserve for themselves.
-    memory: MemoryReservation,
+    /// How many slices have ended.
+    finished: u32,
+    /// What the results of a row take: by their types, then by the last slice, or half of what it was before if that
+    /// is more.
+    result_bytes: usize,
+    memory: Arc<Memory>,
     metrics: BaselineMetrics,
     failed: bool,
 }
 
 /// A task that makes the rows of a slice; what they take of the memory pool is theirs until they are handed on.
 type InFlight = SpawnedTask<Result<(RecordBatch, MemoryReservation)>>;
-
-/// What is known from slices that ended.
-#[derive(Default)]
-struct Finished {
-    slices: u32,
-    /// The most bytes that the results of a row have had, on average over a slice.
-    result_bytes: usize,
-}
 
 impl CallStream {
     pub(super) fn new(
@@ -59,9 +57,10 @@ impl CallStream {
         calls: Arc<[Arc<RunningCall>]>,
         max_rows: usize,
         query: Arc<Query>,
-        memory: MemoryReservation,
+        memory: Arc<Memory>,
         metrics: BaselineMetrics,
     ) -> Self {
+        let result_bytes = calls.iter().map(|call| call.result_bytes()).sum();
         Self {
             input,
             input_ended: false,
@@ -71,7 +70,8 @@ impl CallStream {
             waiting: Slices::default(),
             in_flight: VecDeque::new(),
             max_rows,
-            finished: Finished::default(),
+            finished: 0,
+            result_bytes,
             memory,
             metrics,
             failed: false,
@@ -80,13 +80,19 @@ impl CallStream {
 
     fn limits(&self) -> Limits {
         let first = (self.max_rows / FIRST_PART).max(1);
-        let grown = first.saturating_mul(1 << self.finished.slices.min(20));
+        let grown = first.saturating_mul(1 << self.finished.min(20));
         let arguments: usize = self.calls.iter().map(|call| call.argument_bytes()).sum();
         Limits {
             rows: grown.min(self.max_rows),
             bytes: self.query.settings().slice_bytes,
-            bytes_made: self.finished.result_bytes + arguments,
+            bytes_made: self.result_bytes + arguments,
         }
+    }
+
+    /// Lets the input go: what it holds is not needed while the last slices are computed.
+    fn end_input(&mut self) {
+        self.input_ended = true;
+        self.input = Box::pin(EmptyRecordBatchStream::new(self.input.schema()));
     }
 
     /// Starts slices while there may be more in flight, and reads input for them.
@@ -102,7 +108,7 @@ impl CallStream {
             } else {
                 match self.input.poll_next_unpin(context) {
                     Poll::Ready(Some(batch)) => self.waiting.push(batch?),
-                    Poll::Ready(None) => self.input_ended = true,
+                    Poll::Ready(None) => self.end_input(),
                     // what is there already is enough if nothing else is done meanwhile
                     Poll::Pending if self.in_flight.is_empty() && !self.waiting.is_empty() => {
                         self.start(limits)?;
@@ -118,24 +124,29 @@ impl CallStream {
     fn start(&mut self, mut limits: Limits) -> Result<bool> {
         loop {
             let Some(slice) = self.waiting.take(limits)? else { return Ok(false) };
-            let (rows, bytes) = (slice.num_rows(), size(slice.columns()));
-            let bytes = bytes + rows * limits.bytes_made;
-            let memory = self.memory.new_empty();
-            match memory.try_grow(bytes) {
-                Ok(()) => {
-                    let slice = run(Arc::clone(&self.calls), slice, Arc::clone(&self.schema), memory);
-                    self.in_flight.push_back(SpawnedTask::spawn(slice));
-                    return Ok(true);
+            let rows = slice.num_rows();
+            // arguments are reserved when they are there
+            let bytes = size(slice.columns()) + rows * self.result_bytes;
+            let reservation = self.memory.reservation();
+            if reservation.try_grow(bytes).is_err() {
+                if !self.in_flight.is_empty() {
+                    self.waiting.put_back(slice);
+                    return Ok(false);
                 }
-                Err(error) if rows == 1 && self.in_flight.is_empty() => {
-                    return Err(too_large(&names(&self.calls), rows, bytes, &error));
+                if let Some(results) = self.query.results() {
+                    results.forget_all();
                 }
-                Err(_) => self.waiting.put_back(slice),
+                if rows > 1 && reservation.try_grow(bytes).is_err() {
+                    self.waiting.put_back(slice);
+                    limits.rows = rows / 2;
+                    continue;
+                }
+                self.memory.grow(&reservation, rows, bytes - reservation.size())?;
             }
-            if !self.in_flight.is_empty() {
-                return Ok(false);
-            }
-            limits.rows = rows / 2;
+            let (calls, schema) = (Arc::clone(&self.calls), Arc::clone(&self.schema));
+            let task = run(calls, slice, schema, Arc::clone(&self.memory), reservation);
+            self.in_flight.push_back(SpawnedTask::spawn(task));
+            return Ok(true);
         }
     }
 
@@ -153,8 +164,8 @@ impl CallStream {
             Err(_) => return Poll::Ready(Some(exec_err!("the query was cancelled: its runtime shuts down"))),
         };
         let results = &batch.columns()[batch.num_columns() - self.calls.len()..];
-        self.finished.slices += 1;
-        self.finished.result_bytes = self.finished.result_bytes.max(size(results) / batch.num_rows().max(1));
+        self.finished = self.finished.saturating_add(1);
+        self.result_bytes = (size(results) / batch.num_rows().max(1)).max(self.result_bytes / 2);
         Poll::Ready(Some(Ok(batch)))
     }
 }
@@ -164,22 +175,19 @@ async fn run(
     calls: Arc<[Arc<RunningCall>]>,
     slice: RecordBatch,
     schema: SchemaRef,
-    memory: MemoryReservation,
+    memory: Arc<Memory>,
+    reservation: MemoryReservation,
 ) -> Result<(RecordBatch, MemoryReservation)> {
-    let results = try_join_all(calls.iter().map(|call| call.evaluate(&slice, &memory))).await?;
-    let columns = slice.columns().iter().cloned().chain(results).collect();
-    let batch = RecordBatch::try_new_with_options(
-        schema,
-        columns,
-        &RecordBatchOptions::new().with_row_count(Some(slice.num_rows())),
-    )?;
+    let results = try_join_all(calls.iter().map(|call| call.evaluate(&slice, &reservation))).await?;
+    let (rows, columns) = (slice.num_rows(), slice.columns().iter().cloned().chain(results).collect());
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
     let bytes = size(batch.columns());
-    memory.try_resize(bytes).map_err(|error| too_large(&names(&calls), slice.num_rows(), bytes, &error))?;
-    Ok((batch, memory))
-}
-
-fn names(calls: &[Arc<RunningCall>]) -> String {
-    calls.iter().map(|call| call.function_name()).collect::<Vec<_>>().join(", ")
+    match bytes.checked_sub(reservation.size()) {
+        Some(more) => memory.grow(&reservation, rows, more)?,
+        None => reservation.shrink(reservation.size() - bytes),
+    }
+    Ok((batch, reservation))
 }
 
 impl Stream for CallStream {
@@ -193,6 +201,7 @@ impl Stream for CallStream {
         if let Poll::Ready(Some(Err(_))) = rows {
             self.failed = true;
             self.in_flight.clear();
+            self.end_input();
         }
         self.metrics.record_poll(rows)
     }

@@ -7,6 +7,7 @@ mod http;
 mod images;
 mod local_models;
 mod mock;
+mod pixels;
 mod register;
 mod slt;
 mod streaming;

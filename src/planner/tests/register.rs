@@ -66,3 +66,22 @@ async fn constants_stay_where_subqueries_would_become_joins() {
     assert_eq!((rows.as_str(), session.counts.take().as_str()), ("36", "f=1"));
     assert!(!session.plan(sql).await.unwrap().contains("<subquery>"));
 }
+
+/// The state is rebuilt to add a physical rule, which must change nothing else.
+#[tokio::test]
+async fn the_rest_of_the_session_stays() {
+    let ctx = SessionContext::new();
+    let session = Session::bare(1);
+    // an alias of a built-in function, taken by one of the user's own
+    let own = ScalarUDF::new_from_impl(session.mock("length", ""));
+    ctx.register_udf(own.clone());
+    let id = ctx.session_id();
+    register(&ctx, vec![]).unwrap();
+    let state = ctx.state();
+    assert_eq!(*state.scalar_functions()["length"], own);
+    assert!(state.config_options().catalog.create_default_catalog_and_schema);
+    assert_eq!(state.session_id(), id);
+    let names: Vec<_> = state.physical_optimizers().iter().map(|rule| rule.name().to_owned()).collect();
+    assert_eq!(names[0], "semantic.stream_async");
+    assert_eq!(names.len(), SessionContext::new().state().physical_optimizers().len() + 1);
+}

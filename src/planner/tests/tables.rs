@@ -154,3 +154,23 @@ async fn metadata_survives() {
         assert_eq!(field.metadata().get("made_by").map(String::as_str), Some("tag"), "{sql}");
     }
 }
+
+/// DataFusion finds the column of a pushed predicate by name.
+#[tokio::test]
+async fn columns_of_one_name_below_a_call_stay_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let session = Session::caching(1);
+    for table in ["l", "r"] {
+        let setup = format!(
+            "COPY (SELECT value AS id, value % 5 AS v FROM generate_series(1, 5000)) TO '{path}/{table}.parquet' \
+             OPTIONS ('format.max_row_group_size' 500); \
+             CREATE EXTERNAL TABLE {table} STORED AS PARQUET LOCATION '{path}/{table}.parquet'"
+        );
+        session.run(&setup).await.unwrap();
+    }
+    let sql = "CREATE TABLE q AS SELECT value AS z FROM generate_series(4990, 5000); \
+               SELECT count(*), min(x), max(x), count(e) FROM q JOIN \
+               (SELECT a.id AS x, b.id AS y, f(a.v + b.v) AS e FROM l a JOIN r b ON a.id = 5001 - b.id) s ON s.y = q.z";
+    assert_eq!(session.run(sql).await.unwrap(), "11|1|11|11");
+}
