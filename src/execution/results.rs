@@ -1,5 +1,6 @@
 //! What the calls of a query have returned, so that equal inputs are computed once.
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, ArrayRef};
@@ -16,8 +17,9 @@ pub(super) type Answer = Shared<BoxFuture<'static, Result<ArrayRef, Arc<DataFusi
 /// What one input costs beside its value: its key in the table and in the list of its invocation.
 const KEY_BYTES: usize = 3 * size_of::<Key>() + size_of::<Place>();
 
-/// The results of a query's calls, of all its partitions: those that are being computed, and the latest of those
-/// that are there, up to a number of bytes.
+/// The results of a query's calls, of all its partitions: those that are being computed, and of those that are there
+/// the smallest and latest, up to a number of bytes. So files that are read do not push out the embeddings that were
+/// made of them, of which thousands take no more than one file.
 #[derive(Debug)]
 pub(super) struct Results {
     max_bytes: usize,
@@ -28,8 +30,9 @@ pub(super) struct Results {
 struct State {
     places: HashMap<Key, Place>,
     invocations: HashMap<u64, Invocation>,
-    /// Those that are done, the oldest first.
-    kept: VecDeque<u64>,
+    /// Those that are done, in the order in which they are let go: the largest for an input first, as powers of two,
+    /// and of these the oldest.
+    kept: BTreeSet<(Reverse<u32>, u64)>,
     next: u64,
     bytes: usize,
     /// The part of the memory pool that `bytes` take.
@@ -73,7 +76,7 @@ impl Results {
         let state = State {
             places: HashMap::new(),
             invocations: HashMap::new(),
-            kept: VecDeque::new(),
+            kept: BTreeSet::new(),
             next: 0,
             bytes: 0,
             reservation,
@@ -146,12 +149,12 @@ impl Results {
     /// Forgets the results that are there.
     pub(super) fn forget_all(&self) {
         let mut state = self.state();
-        while let Some(oldest) = state.kept.pop_front() {
-            state.forget(oldest);
+        while let Some((_, first)) = state.kept.pop_first() {
+            state.forget(first);
         }
     }
 
-    /// Keeps the values of an invocation, in place of the oldest ones; forgets it where it failed or is too large.
+    /// Keeps the values of an invocation, in place of larger or older ones; forgets it where it failed or is too large.
     fn finish(&self, id: u64, values: Option<&ArrayRef>) {
         let mut guard = self.state();
         let state = &mut *guard;
@@ -164,14 +167,15 @@ impl Results {
                 invocation.outcome = Outcome::Done(Arc::clone(values));
                 invocation.bytes = bytes;
                 state.bytes += bytes;
-                state.kept.push_back(id);
+                let per_input = bytes.div_ceil(invocation.keys.len().max(1));
+                state.kept.insert((Reverse(per_input.ilog2()), id));
             }
             _ => state.forget(id),
         }
         while state.bytes > self.max_bytes
-            && let Some(oldest) = state.kept.pop_front()
+            && let Some((_, first)) = state.kept.pop_first()
         {
-            state.forget(oldest);
+            state.forget(first);
         }
     }
 }
@@ -196,5 +200,48 @@ impl Invocation {
             Outcome::Running(answer) => answer.upgrade(),
             Outcome::Done(values) => Some(futures::future::ready(Ok(Arc::clone(values))).boxed().shared()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::UInt8Array;
+    use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool};
+
+    use super::*;
+
+    fn results(max_bytes: usize) -> Arc<Results> {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(usize::MAX));
+        Arc::new(Results::new(max_bytes, MemoryConsumer::new("test").register(&pool)))
+    }
+
+    /// Asks for one input whose result has that many bytes; whether it was new.
+    fn ask(results: &Arc<Results>, key: Key, bytes: usize) -> bool {
+        let claim = results
+            .claim(&[key], |_| async move { Ok(Arc::new(UInt8Array::from(vec![0; bytes])) as ArrayRef) });
+        for answer in claim.answers {
+            futures::executor::block_on(answer).unwrap();
+        }
+        claim.new == 1
+    }
+
+    #[test]
+    fn the_oldest_results_are_let_go_first() {
+        let results = results(10_000);
+        for key in 0..4 {
+            assert!(ask(&results, key, 3000));
+        }
+        assert!(!ask(&results, 3, 3000));
+        assert!(ask(&results, 0, 3000));
+    }
+
+    #[test]
+    fn large_results_do_not_push_out_small_ones() {
+        let results = results(10_000);
+        assert!(ask(&results, 0, 10));
+        for file in 1..10 {
+            assert!(ask(&results, file, 6000));
+        }
+        assert!(!ask(&results, 0, 10));
     }
 }
