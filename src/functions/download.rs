@@ -23,8 +23,8 @@ use crate::io::download::download;
 const NAME: &str = "download";
 const PARAMETERS: &[&str] = &["location", "on_error"];
 
-/// How many rows one call gets: their contents are held at the same time.
-const SLICE_ROWS: usize = 64;
+/// How many rows one call gets: their contents are held until the last of them is there.
+const SLICE_ROWS: usize = 16;
 
 #[user_doc(
     doc_section(label = "File Functions"),
