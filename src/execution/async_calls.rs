@@ -228,8 +228,14 @@ impl ExecutionPlan for AsyncCallsExec {
         parent_filters: Vec<Arc<dyn PhysicalExpr>>,
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
-        // a predicate over columns of the input holds for its rows as they are
-        Ok(FilterDescription::new()
-            .with_child(ChildFilterDescription::from_child(&parent_filters, &self.input)?))
+        // A predicate over columns of the input holds for its rows as they are. DataFusion finds them by name, which
+        // of two columns of one name can be the wrong one.
+        let schema = self.input.schema();
+        let found = schema.fields().iter().enumerate();
+        let found = found.filter(|(index, field)| schema.index_of(field.name()).ok() == Some(*index));
+        let indices = found.map(|(index, _)| index).collect();
+        let child =
+            ChildFilterDescription::from_child_with_allowed_indices(&parent_filters, indices, &self.input)?;
+        Ok(FilterDescription::new().with_child(child))
     }
 }

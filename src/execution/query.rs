@@ -6,6 +6,7 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use tokio::sync::Semaphore;
 
+use super::memory::limit;
 use super::results::Results;
 use crate::config::{SemanticOptions, Settings};
 
@@ -44,8 +45,9 @@ impl Query {
         let options = context.session_config().options().extensions.get::<SemanticOptions>();
         let settings = options.map(SemanticOptions::settings).cloned().unwrap_or_default();
         let results = (settings.cache_bytes > 0).then(|| {
-            let consumer = MemoryConsumer::new("semantic.cache_bytes");
-            Arc::new(Results::new(settings.cache_bytes, consumer.register(context.memory_pool())))
+            let pool = context.memory_pool();
+            let max_bytes = settings.cache_bytes.min(limit(pool) / 4);
+            Arc::new(Results::new(max_bytes, MemoryConsumer::new("semantic.cache_bytes").register(pool)))
         });
         Self { settings, permits: Mutex::default(), results }
     }

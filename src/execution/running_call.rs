@@ -120,7 +120,7 @@ impl RunningCall {
                 let second = Box::pin(self.evaluate(&second, memory)).await?;
                 return concat_all(&[first, second]);
             }
-            self.memory.grow(memory, rows, bytes)?;
+            self.memory.grow(memory, rows, bytes).await?;
         }
         let result = self.evaluate_arguments(args, batch).await;
         memory.shrink(bytes);
@@ -246,11 +246,8 @@ impl RunningCall {
                     arg => columns[position].push(arg.into_array(1)?),
                 }
             }
-            self.memory.grow(
-                memory,
-                1,
-                columns.iter().filter_map(|rows| rows.last()).map(size_of_array).sum(),
-            )?;
+            let bytes = columns.iter().filter_map(|rows| rows.last()).map(size_of_array).sum();
+            self.memory.grow(memory, 1, bytes).await?;
         }
         let _timer = self.metrics.compute.timer();
         let values = constants.into_iter().zip(columns).map(|(constant, rows)| match constant {

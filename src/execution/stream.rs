@@ -128,7 +128,7 @@ impl CallStream {
             // arguments are reserved when they are there
             let bytes = size(slice.columns()) + rows * self.result_bytes;
             let reservation = self.memory.reservation();
-            if reservation.try_grow(bytes).is_err() {
+            if !self.memory.try_start(&reservation, bytes) {
                 if !self.in_flight.is_empty() {
                     self.waiting.put_back(slice);
                     return Ok(false);
@@ -136,15 +136,19 @@ impl CallStream {
                 if let Some(results) = self.query.results() {
                     results.forget_all();
                 }
-                if rows > 1 && reservation.try_grow(bytes).is_err() {
+                if !self.memory.try_start(&reservation, bytes) && rows > 1 {
                     self.waiting.put_back(slice);
                     limits.rows = rows / 2;
                     continue;
                 }
-                self.memory.grow(&reservation, rows, bytes - reservation.size())?;
             }
-            let (calls, schema) = (Arc::clone(&self.calls), Arc::clone(&self.schema));
-            let task = run(calls, slice, schema, Arc::clone(&self.memory), reservation);
+            let (calls, schema, memory) =
+                (Arc::clone(&self.calls), Arc::clone(&self.schema), Arc::clone(&self.memory));
+            let task = async move {
+                // a single row goes on, sooner or later
+                memory.grow(&reservation, rows, bytes - reservation.size()).await?;
+                run(&calls, slice, schema, &memory, reservation).await
+            };
             self.in_flight.push_back(SpawnedTask::spawn(task));
             return Ok(true);
         }
@@ -172,10 +176,10 @@ impl CallStream {
 
 /// The columns of `slice` and those of the calls, which run at the same time; and the memory of both.
 async fn run(
-    calls: Arc<[Arc<RunningCall>]>,
+    calls: &[Arc<RunningCall>],
     slice: RecordBatch,
     schema: SchemaRef,
-    memory: Arc<Memory>,
+    memory: &Memory,
     reservation: MemoryReservation,
 ) -> Result<(RecordBatch, MemoryReservation)> {
     let results = try_join_all(calls.iter().map(|call| call.evaluate(&slice, &reservation))).await?;
@@ -184,7 +188,7 @@ async fn run(
     let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
     let bytes = size(batch.columns());
     match bytes.checked_sub(reservation.size()) {
-        Some(more) => memory.grow(&reservation, rows, more)?,
+        Some(more) => memory.grow(&reservation, rows, more).await?,
         None => reservation.shrink(reservation.size() - bytes),
     }
     Ok((batch, reservation))

@@ -152,7 +152,7 @@ async fn little_memory_makes_slices_small_and_few_not_fail() {
         let (ctx, counts) = with_options(&["datafusion.execution.target_partitions = 4", cache]).await;
         let sql = "CREATE TABLE d AS SELECT repeat('y', 1000 + i) AS t FROM generate_series(1, 9000) AS s(i)";
         run(&ctx, sql).await.unwrap();
-        run(&ctx, "SET datafusion.runtime.memory_limit = '300K'").await.unwrap();
+        run(&ctx, "SET datafusion.runtime.memory_limit = '1M'").await.unwrap();
         // arguments of columns, and arguments that are made
         for text in ["t", "concat(t, t)"] {
             let batches = run(&ctx, &format!("SELECT count(embed_text({text})) FROM d")).await.unwrap();
