@@ -19,6 +19,10 @@ use datafusion::prelude::SessionContext;
 use datafusion_semantic::session;
 use futures::StreamExt;
 
+/// As the command has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 fn main() -> Result<()> {
