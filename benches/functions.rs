@@ -1,4 +1,4 @@
-//! What a function costs: the kernels of vectors and images, and the whole way of a call through SQL.
+//! What a function costs: the kernels of images, and the whole way of a call through SQL.
 //!
 //! `cargo bench`; the models of `make setup` are needed.
 use std::hint::black_box;
@@ -6,19 +6,6 @@ use std::hint::black_box;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use datafusion_semantic::image::{Filter, Image, Mode, decode, resize};
 use datafusion_semantic::session;
-use datafusion_semantic::vector::cosine_distance;
-
-fn vectors(c: &mut Criterion) {
-    let mut group = c.benchmark_group("cosine_distance");
-    for dimensions in [384_u16, 1536] {
-        let vector = |seed: f32| (0..dimensions).map(|i| (f32::from(i) * seed).sin()).collect::<Vec<f32>>();
-        let (a, b) = (vector(0.7), vector(1.3));
-        group.throughput(Throughput::Bytes(u64::from(dimensions) * 8));
-        group.bench_function(BenchmarkId::from_parameter(dimensions), |bencher| {
-            bencher.iter(|| cosine_distance(black_box(&a), black_box(&b)));
-        });
-    }
-}
 
 fn images(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode_image");
@@ -69,5 +56,5 @@ fn embed_text(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, vectors, images, embed_text);
+criterion_group!(benches, images, embed_text);
 criterion_main!(benches);

@@ -18,7 +18,7 @@ use super::blocking::run_blocking;
 use super::described;
 use crate::planner::When;
 use crate::types::embedding::space_name;
-use crate::vector::cosine_distance;
+use crate::vector::{Metric, Query};
 
 const NAME: &str = "cosine_distance";
 const PARAMETERS: &[&str] = &["a", "b"];
@@ -183,7 +183,7 @@ fn distances(a: &Vectors, b: &Vectors, rows: usize) -> Result<Float64Array> {
 fn distances_of<T>(a: &Vectors, b: &Vectors, rows: usize) -> Result<Float64Array>
 where
     T: ArrowPrimitiveType,
-    T::Native: Into<f64>,
+    T::Native: crate::vector::Item,
 {
     let (items_a, items_b): (&PrimitiveArray<T>, &PrimitiveArray<T>) =
         (a.items.as_primitive(), b.items.as_primitive());
@@ -206,7 +206,7 @@ where
         let distance = if has_null(items_a, &of_a) || has_null(items_b, &of_b) {
             None
         } else {
-            cosine_distance(&items_a.values()[of_a], &items_b.values()[of_b])
+            Query::new(Metric::CosineDistance, &items_b.values()[of_b]).value(&items_a.values()[of_a])
         };
         distances.append_option(distance);
     }

@@ -1,5 +1,39 @@
-//! Distances between vectors. Pure: slices of numbers in, a number out.
+//! Kernels over vectors: distances, norms, and bounds that spare a distance. Pure: slices of numbers in, numbers out.
+//!
+//! [`Query`] compares one vector with rows of others; whatever computes a distance goes through it, so that a
+//! distance has the same bits wherever it is computed. [`Queries`] bounds the distances of many vectors to many rows
+//! with a matrix product, so that the exact distance is needed only for the rows that may be among the nearest.
+//!
+//! Each kernel is compiled for several instruction sets, and one is picked at run time (`pulp`). What is called inside
+//! a kernel has to be inlined into it: else it is compiled for the plainest of them.
+#![expect(clippy::inline_always, reason = "see above")]
 
-mod cosine;
+mod bits;
+mod bounds;
+mod item;
+mod metric;
+mod norm;
+mod products;
+mod query;
+mod sums;
 
-pub use cosine::cosine_distance;
+pub use bits::{hamming_distance, jaccard_distance};
+pub use bounds::Queries;
+pub use item::Item;
+pub use metric::Metric;
+pub use norm::{norm, normalize};
+pub use query::Query;
+
+#[cfg(test)]
+mod tests {
+    /// Numbers that look random, in [-1, 1), the same in every run.
+    pub(super) fn numbers(seed: u64) -> impl Iterator<Item = f32> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        std::iter::repeat_with(move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            f32::from(i16::from_ne_bytes([(state >> 16) as u8, (state >> 24) as u8])) / 32768.0
+        })
+    }
+}
