@@ -50,6 +50,8 @@ pub struct Settings {
     pub slices_in_flight: usize,
     /// The most bytes of results that a query keeps so that equal inputs are computed once; 0 looks for none.
     pub cache_bytes: usize,
+    /// Whether cross joins of vectors leave out pairs that are not among the nearest.
+    pub nearest_join: bool,
 }
 
 impl Default for Settings {
@@ -64,6 +66,7 @@ impl Default for Settings {
             slice_bytes: 4 << 20,
             slices_in_flight: 8,
             cache_bytes: 64 << 20,
+            nearest_join: true,
         }
     }
 }
@@ -126,6 +129,10 @@ impl ExtensionOptions for SemanticOptions {
             },
             "slices_in_flight" => settings.slices_in_flight = positive(key, value)?,
             "cache_bytes" => settings.cache_bytes = bytes(key, value)?,
+            "nearest_join" => match value.parse() {
+                Ok(enabled) => settings.nearest_join = enabled,
+                Err(_) => return plan_err!("semantic.nearest_join must be true or false, found '{value}'"),
+            },
             "on_error" => {
                 settings.on_error = value
                     .parse()
@@ -175,6 +182,11 @@ impl ExtensionOptions for SemanticOptions {
                 "cache_bytes",
                 settings.cache_bytes.to_string(),
                 "results that a query keeps so that equal inputs are computed once, as 67108864 or 64M; 0 looks for none",
+            ),
+            (
+                "nearest_join",
+                settings.nearest_join.to_string(),
+                "whether a cross join leaves out pairs of vectors that a limit above it would cut",
             ),
         ]
         .map(|(key, value, description)| ConfigEntry {

@@ -10,6 +10,7 @@ mod call;
 mod keys;
 mod memory;
 mod narrow;
+mod nearest_join;
 mod progress;
 mod query;
 mod results;
@@ -21,5 +22,7 @@ mod stream;
 mod tests;
 
 pub use async_calls::AsyncCallsExec;
+pub use nearest_join::NearestJoinExec;
+pub(crate) use nearest_join::{Distance, dimensions};
 pub use progress::{Progress, progress};
 pub(crate) use query::Queries;

@@ -11,6 +11,7 @@
 //! | 4 | `semantic.extract_async` | optimizer, last that moves expressions | the rules before it merge projections and push predicates through them |
 //! | 5 | `semantic.check_async` | optimizer, last | sees what will be planned physically |
 //! | 6 | `semantic.stream_async` | physical optimizer, first | the physical rules after it ask the operator what it keeps |
+//! | 7 | `semantic.nearest_join` | physical optimizer, second | the physical rules after it move the sides of a join |
 //!
 //! The optimizer runs its list of rules several times. Each time the rules before ours undo part of the
 //! extraction, and it is done again with the same outcome.
@@ -29,6 +30,8 @@ mod evaluate_constants;
 mod extract_async;
 mod lower_to_sync;
 pub mod named_arguments;
+mod nearest_join;
+mod physical_rules;
 mod schema;
 mod stream_async;
 #[cfg(test)]
@@ -47,7 +50,6 @@ use drop_inferred::DropInferred;
 use evaluate_constants::EvaluateConstants;
 use extract_async::ExtractAsync;
 use lower_to_sync::{LowerToSync, Twins};
-use stream_async::StreamAsync;
 
 /// Installs the planner rules on `ctx`, the logical ones after all rules that it has: register other optimizer rules
 /// first.
@@ -55,7 +57,7 @@ use stream_async::StreamAsync;
 /// Calling it again replaces the twins and installs nothing twice. The first call rebuilds the session's state, which
 /// forgets statements that were prepared before.
 pub fn register(ctx: &SessionContext, twins: Vec<SyncTwin>) -> Result<()> {
-    StreamAsync::register(ctx);
+    physical_rules::register(ctx);
     let state = ctx.state_ref();
     state.write().config_mut().options_mut().extensions.insert(Twins::new(twins));
     if state.read().analyzer().function_rewrites().iter().any(|rewrite| rewrite.name() == LowerToSync::NAME) {

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, plan_err};
-use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::physical_expr::ScalarFunctionExpr;
 use datafusion::physical_expr::async_scalar_function::AsyncFuncExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::async_func::AsyncFuncExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
-use datafusion::prelude::SessionContext;
 
 use crate::execution::{AsyncCallsExec, Queries};
 
@@ -26,51 +24,7 @@ use crate::execution::{AsyncCallsExec, Queries};
 pub(super) struct StreamAsync;
 
 impl StreamAsync {
-    const NAME: &'static str = "semantic.stream_async";
-
-    /// Puts the rule before all physical rules of `ctx`, if it is not there.
-    pub(super) fn register(ctx: &SessionContext) {
-        let state = ctx.state_ref();
-        let mut state = state.write();
-        let rules = state.physical_optimizers();
-        if rules.iter().any(|rule| rule.name() == Self::NAME) {
-            return;
-        }
-        let mut with_ours: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(Self)];
-        with_ours.extend(rules.iter().cloned());
-        // the state has no way to add a physical rule
-        let old = state.clone();
-        let mut rebuilt = SessionStateBuilder::new_from_existing(old.clone())
-            .with_session_id(old.session_id().to_owned())
-            .with_physical_optimizer_rules(with_ours)
-            .build();
-        restore(&old, &mut rebuilt);
-        *state = rebuilt;
-    }
-}
-
-/// Gives `rebuilt` what building it has changed: an option, and functions whose names are aliases of others, which are
-/// registered in any order.
-fn restore(old: &SessionState, rebuilt: &mut SessionState) {
-    let catalog = &old.config_options().catalog;
-    rebuilt.config_mut().options_mut().catalog.create_default_catalog_and_schema =
-        catalog.create_default_catalog_and_schema;
-    // registering again a function that was there fails for none of the kinds
-    for (name, function) in old.scalar_functions() {
-        if name == function.name() && rebuilt.scalar_functions().get(name) != Some(function) {
-            let _ = rebuilt.register_udf(Arc::clone(function));
-        }
-    }
-    for (name, function) in old.aggregate_functions() {
-        if name == function.name() && rebuilt.aggregate_functions().get(name) != Some(function) {
-            let _ = rebuilt.register_udaf(Arc::clone(function));
-        }
-    }
-    for (name, function) in old.window_functions() {
-        if name == function.name() && rebuilt.window_functions().get(name) != Some(function) {
-            let _ = rebuilt.register_udwf(Arc::clone(function));
-        }
-    }
+    pub(super) const NAME: &'static str = "semantic.stream_async";
 }
 
 impl PhysicalOptimizerRule for StreamAsync {

@@ -12,6 +12,7 @@ mod bits;
 mod bounds;
 mod item;
 mod metric;
+mod nearest;
 mod norm;
 mod products;
 mod query;
@@ -21,6 +22,7 @@ pub use bits::{hamming_distance, jaccard_distance};
 pub use bounds::Queries;
 pub use item::Item;
 pub use metric::Metric;
+pub use nearest::{Nearest, Wanted};
 pub use norm::{norm, normalize};
 pub use query::Query;
 

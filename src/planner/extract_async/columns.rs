@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, Result};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
+use datafusion::common::{Column, DFSchema, JoinType, Result};
+use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, Projection};
 
-use super::reuse::reuse;
+use super::reuse::{reuse, within};
 use crate::planner::calls::{as_async_call, map_ready_calls, mask_call};
 
 /// Columns that hold a call are named `__semantic_1`, `__semantic_2` and so on.
@@ -98,7 +98,11 @@ fn reuse_columns(
 ) -> Result<(Arc<LogicalPlan>, CallColumns)> {
     let mut columns = vec![];
     for call in calls {
-        if let Some((plan, column)) = reuse(&input, call)?
+        let found = match reuse(&input, call)? {
+            Some(found) => Some(found),
+            None => add_to_side(&input, call, avoid)?,
+        };
+        if let Some((plan, column)) = found
             && (input.schema().has_column(&column) || !has_name(avoid, &column.name))
         {
             input = plan;
@@ -106,6 +110,43 @@ fn reuse_columns(
         }
     }
     Ok((input, columns))
+}
+
+/// If `input` is a cross join and `call` reads one side of it: the join with the call computed on that side, and its
+/// column. There it has fewer rows, and as every row has a partner none is in vain.
+fn add_to_side(
+    input: &Arc<LogicalPlan>,
+    call: &Expr,
+    avoid: &DFSchema,
+) -> Result<Option<(Arc<LogicalPlan>, Column)>> {
+    let LogicalPlan::Join(join) = input.as_ref() else { return Ok(None) };
+    let is_cross = join.join_type == JoinType::Inner && join.on.is_empty() && join.filter.is_none();
+    if !is_cross || call.is_volatile() || call.column_refs().is_empty() {
+        return Ok(None);
+    }
+    let (left, right) = (&join.left, &join.right);
+    let (side, other, is_left) = match (within(call, left), within(call, right)) {
+        (true, false) => (left, right, true),
+        (false, true) => (right, left, false),
+        _ => return Ok(None),
+    };
+    // the name is to be free beside all columns that the join has
+    let mut taken = other.schema().as_ref().clone();
+    taken.merge(avoid);
+    let (side, columns) = add_columns(Arc::clone(side), std::slice::from_ref(call), &taken)?;
+    let [(_, Expr::Column(column))] = columns.as_slice() else { return Ok(None) };
+    let (left, right) = if is_left { (side, Arc::clone(other)) } else { (Arc::clone(other), side) };
+    let joined = Join::try_new(
+        left,
+        right,
+        vec![],
+        None,
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    Ok(Some((Arc::new(LogicalPlan::Join(joined)), column.clone())))
 }
 
 /// `count` names for new columns that no field of `schemas` has.

@@ -1,0 +1,250 @@
+//! Lets a cross join leave out pairs that a limit above it would cut.
+
+use std::sync::Arc;
+
+use arrow::compute::SortOptions;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
+use datafusion::physical_expr::utils::{collect_columns, split_conjunction};
+use datafusion::physical_expr::window::StandardWindowExpr;
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::CrossJoinExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
+
+use crate::config::SemanticOptions;
+use crate::execution::{Distance, NearestJoinExec, dimensions};
+use crate::vector::Metric;
+
+/// The rule `semantic.nearest_join`: a cross join of vectors, of whose pairs only the nearest are wanted, becomes a
+/// [`NearestJoinExec`]. Only the join changes: it leaves pairs out, and what is above it decides as before.
+///
+/// The nearest are wanted by
+/// - `ORDER BY distance(a, b) ... LIMIT k`;
+/// - `ROW_NUMBER() OVER (PARTITION BY columns of the left side ORDER BY distance(a, b) ...) <= k`, also in `QUALIFY`;
+/// - `SELECT columns of the left side, min(distance(a, b)) ... GROUP BY columns of the left side`.
+///
+/// It is one of the first physical rules: those after it move the inputs of a join and add operators in between.
+#[derive(Debug)]
+pub(super) struct NearestJoin;
+
+impl NearestJoin {
+    pub(super) const NAME: &'static str = "semantic.nearest_join";
+}
+
+impl PhysicalOptimizerRule for NearestJoin {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let enabled = config.extensions.get::<SemanticOptions>().is_none_or(|o| o.settings().nearest_join);
+        if !enabled {
+            return Ok(plan);
+        }
+        let rewritten = plan.transform_down(|node| match wanted(&node) {
+            Some((input, wanted)) => match prune(&input, &wanted)? {
+                Some(pruned) => replace(node, &input, &pruned).map(Transformed::yes),
+                None => Ok(Transformed::no(node)),
+            },
+            None => Ok(Transformed::no(node)),
+        })?;
+        Ok(rewritten.data)
+    }
+}
+
+/// Which rows of a node's input are wanted.
+struct Wanted {
+    /// Those with the first of its values.
+    key: Arc<dyn PhysicalExpr>,
+    options: SortOptions,
+    /// So many of them...
+    k: usize,
+    /// ... for each value of these.
+    of_each: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+/// The input of which `node` wants only some rows, and which.
+fn wanted(node: &Arc<dyn ExecutionPlan>) -> Option<(Arc<dyn ExecutionPlan>, Wanted)> {
+    if let Some(sort) = node.downcast_ref::<SortExec>() {
+        let first = sort.expr().first();
+        let wanted = Wanted {
+            key: Arc::clone(&first.expr),
+            options: first.options,
+            k: sort.fetch()?,
+            of_each: vec![],
+        };
+        return Some((Arc::clone(sort.input()), wanted));
+    }
+    if let Some(filter) = node.downcast_ref::<FilterExec>() {
+        return wanted_by_row_number(filter);
+    }
+    let aggregate = node.downcast_ref::<AggregateExec>()?;
+    let groups = aggregate.group_expr();
+    let [minimum] = aggregate.aggr_expr() else { return None };
+    let expressions = minimum.expressions();
+    let [key] = expressions.as_slice() else { return None };
+    let plain = minimum.fun().name() == "min" && aggregate.filter_expr().iter().all(Option::is_none);
+    if !plain || !groups.is_single() || groups.is_empty() {
+        return None;
+    }
+    let wanted = Wanted {
+        key: Arc::clone(key),
+        options: SortOptions { descending: false, nulls_first: false },
+        k: 1,
+        of_each: groups.expr().iter().map(|(expr, _)| Arc::clone(expr)).collect(),
+    };
+    Some((Arc::clone(aggregate.input()), wanted))
+}
+
+/// `row_number() <= k` above the window that computes it, and nothing else.
+fn wanted_by_row_number(filter: &FilterExec) -> Option<(Arc<dyn ExecutionPlan>, Wanted)> {
+    let mut below = Arc::clone(filter.input());
+    let mut conjuncts: Vec<Arc<dyn PhysicalExpr>> =
+        split_conjunction(filter.predicate()).into_iter().cloned().collect();
+    while let Some(projection) = below.downcast_ref::<ProjectionExec>() {
+        conjuncts = conjuncts.iter().map(|expr| through(expr, projection)).collect::<Option<_>>()?;
+        below = Arc::clone(projection.input());
+    }
+    let (windows, input) = if let Some(window) = below.downcast_ref::<BoundedWindowAggExec>() {
+        (window.window_expr(), window.input())
+    } else {
+        let window = below.downcast_ref::<WindowAggExec>()?;
+        (window.window_expr(), window.input())
+    };
+    let [window] = windows else { return None };
+    let is_row_number = window
+        .as_any()
+        .downcast_ref::<StandardWindowExpr>()
+        .is_some_and(|window| window.get_standard_func_expr().name().starts_with("row_number("));
+    let number = input.schema().fields().len();
+    let k = conjuncts.iter().filter_map(|conjunct| most(conjunct, number)).min()?;
+    let first = window.order_by().first()?;
+    let wanted = Wanted {
+        key: Arc::clone(&first.expr),
+        options: first.options,
+        k,
+        of_each: window.partition_by().to_vec(),
+    };
+    is_row_number.then(|| (Arc::clone(input), wanted))
+}
+
+/// The most that column `index` is where `conjunct` holds.
+fn most(conjunct: &Arc<dyn PhysicalExpr>, index: usize) -> Option<usize> {
+    let comparison = conjunct.downcast_ref::<BinaryExpr>()?;
+    let is_number = |expr: &Arc<dyn PhysicalExpr>| {
+        expr.downcast_ref::<Column>().is_some_and(|column| column.index() == index)
+    };
+    let (limit, operator) = if is_number(comparison.left()) {
+        (comparison.right(), *comparison.op())
+    } else if is_number(comparison.right()) {
+        (comparison.left(), comparison.op().swap()?)
+    } else {
+        return None;
+    };
+    let limit = limit.downcast_ref::<Literal>()?.value().cast_to(&arrow::datatypes::DataType::UInt64).ok()?;
+    let ScalarValue::UInt64(Some(limit)) = limit else { return None };
+    match operator {
+        Operator::LtEq | Operator::Eq => usize::try_from(limit).ok(),
+        Operator::Lt => usize::try_from(limit.saturating_sub(1)).ok(),
+        _ => None,
+    }
+}
+
+/// `expr` over the input of `projection`.
+fn through(expr: &Arc<dyn PhysicalExpr>, projection: &ProjectionExec) -> Option<Arc<dyn PhysicalExpr>> {
+    let mut volatile = false;
+    let below = Arc::clone(expr).transform_up(|expr| match expr.downcast_ref::<Column>() {
+        Some(column) => {
+            let source = &projection.expr()[column.index()].expr;
+            volatile |= source.is_volatile_node();
+            Ok(Transformed::yes(Arc::clone(source)))
+        }
+        None => Ok(Transformed::no(expr)),
+    });
+    below.ok().filter(|_| !volatile).map(|below| below.data)
+}
+
+/// `input` with its cross join pruned, if there is one below nothing but projections; its columns stay.
+fn prune(input: &Arc<dyn ExecutionPlan>, wanted: &Wanted) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    if let Some(projection) = input.downcast_ref::<ProjectionExec>() {
+        let of_each = wanted.of_each.iter().map(|expr| through(expr, projection)).collect::<Option<Vec<_>>>();
+        let (Some(key), Some(of_each)) = (through(&wanted.key, projection), of_each) else { return Ok(None) };
+        let below = prune(projection.input(), &Wanted { key, of_each, ..*wanted })?;
+        return below.map(|below| with_child(Arc::clone(input), below)).transpose();
+    }
+    let Some(join) = input.downcast_ref::<CrossJoinExec>() else { return Ok(None) };
+    let Some(distance) = distance(&wanted.key, join) else { return Ok(None) };
+    let lefts = join.left().schema().fields().len();
+    let is_of_left = |expr| collect_columns(expr).iter().all(|column| column.index() < lefts);
+    if distance.metric.larger_is_nearer() != wanted.options.descending
+        || !wanted.of_each.iter().all(is_of_left)
+    {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(NearestJoinExec::new(
+        Arc::clone(join.left()),
+        Arc::clone(join.right()),
+        distance,
+        wanted.k,
+        wanted.options.nulls_first,
+    ))))
+}
+
+/// `key` as a distance between a column of each side of `join`.
+fn distance(key: &Arc<dyn PhysicalExpr>, join: &CrossJoinExec) -> Option<Distance> {
+    let call = key.downcast_ref::<ScalarFunctionExpr>()?;
+    let metric = match call.fun().name() {
+        "cosine_distance" => Metric::CosineDistance,
+        "cosine_similarity" => Metric::CosineSimilarity,
+        "inner_product" => Metric::InnerProduct,
+        "l2_distance" => Metric::L2Distance,
+        "l1_distance" => Metric::L1Distance,
+        _ => return None,
+    };
+    let [a, b] = call.args() else { return None };
+    let (a, b) = (a.downcast_ref::<Column>()?.index(), b.downcast_ref::<Column>()?.index());
+    let (of_left, of_right) = (join.left().schema(), join.right().schema());
+    let lefts = of_left.fields().len();
+    let (left, right) = if a < b { (a, b) } else { (b, a) };
+    if left >= lefts || right < lefts {
+        return None;
+    }
+    let right = right - lefts;
+    let dimensions_of_left = dimensions(of_left.field(left).data_type())?;
+    let same = dimensions(of_right.field(right).data_type()) == Some(dimensions_of_left);
+    same.then_some(Distance { metric, left, right, dimensions: dimensions_of_left })
+}
+
+/// `node` with `pruned` in the place of `input`, which is below it and perhaps below projections and a window.
+fn replace(
+    node: Arc<dyn ExecutionPlan>,
+    input: &Arc<dyn ExecutionPlan>,
+    pruned: &Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if Arc::ptr_eq(&node, input) {
+        return Ok(Arc::clone(pruned));
+    }
+    let child = Arc::clone(node.children()[0]);
+    with_child(node, replace(child, input, pruned)?)
+}
+
+fn with_child(node: Arc<dyn ExecutionPlan>, child: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    node.replace_children(vec![child], ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+}

@@ -1,0 +1,55 @@
+//! Gives a session physical rules that come before its own.
+
+use std::sync::Arc;
+
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::prelude::SessionContext;
+
+use super::nearest_join::NearestJoin;
+use super::stream_async::StreamAsync;
+
+/// Puts our rules before all physical rules of `ctx`, if they are not there.
+pub(super) fn register(ctx: &SessionContext) {
+    let state = ctx.state_ref();
+    let mut state = state.write();
+    let rules = state.physical_optimizers();
+    if rules.iter().any(|rule| rule.name() == StreamAsync::NAME) {
+        return;
+    }
+    let mut with_ours: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
+        vec![Arc::new(StreamAsync), Arc::new(NearestJoin)];
+    with_ours.extend(rules.iter().cloned());
+    // the state has no way to add a physical rule
+    let old = state.clone();
+    let mut rebuilt = SessionStateBuilder::new_from_existing(old.clone())
+        .with_session_id(old.session_id().to_owned())
+        .with_physical_optimizer_rules(with_ours)
+        .build();
+    restore(&old, &mut rebuilt);
+    *state = rebuilt;
+}
+
+/// Gives `rebuilt` what building it has changed: an option, and functions whose names are aliases of others, which are
+/// registered in any order.
+fn restore(old: &SessionState, rebuilt: &mut SessionState) {
+    let catalog = &old.config_options().catalog;
+    rebuilt.config_mut().options_mut().catalog.create_default_catalog_and_schema =
+        catalog.create_default_catalog_and_schema;
+    // registering again a function that was there fails for none of the kinds
+    for (name, function) in old.scalar_functions() {
+        if name == function.name() && rebuilt.scalar_functions().get(name) != Some(function) {
+            let _ = rebuilt.register_udf(Arc::clone(function));
+        }
+    }
+    for (name, function) in old.aggregate_functions() {
+        if name == function.name() && rebuilt.aggregate_functions().get(name) != Some(function) {
+            let _ = rebuilt.register_udaf(Arc::clone(function));
+        }
+    }
+    for (name, function) in old.window_functions() {
+        if name == function.name() && rebuilt.window_functions().get(name) != Some(function) {
+            let _ = rebuilt.register_udwf(Arc::clone(function));
+        }
+    }
+}
