@@ -21,7 +21,7 @@ macro_rules! items {
         }
     )*};
 }
-items!(f32, f64, i8, i16, i32, u8, u16, u32);
+items!(f32, f64, i8, u8);
 
 impl Item for f16 {
     fn widen(from: &[Self], to: &mut [f64]) {
