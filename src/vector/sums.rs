@@ -160,3 +160,28 @@ fn total(mut lanes: [f64; LANES]) -> f64 {
     }
     lanes[0]
 }
+
+#[cfg(test)]
+mod tests {
+    use pulp::Scalar;
+
+    use super::super::tests::numbers;
+    use super::*;
+
+    #[test]
+    fn sums_of_products_have_the_same_bits_on_every_instruction_set() {
+        for length in [1, 15, 16, 17, 100, 384] {
+            let (rows, query) = (numbers(9).take(3 * length), numbers(10).take(length));
+            let (rows, query): (Vec<f32>, Vec<f64>) = (rows.collect(), query.map(f64::from).collect());
+            let mut best = Vec::new();
+            for_each_row::<ProductsAndSquares, f32>(&rows, &query, 3, |_, sums| {
+                best.push(sums.map(f64::to_bits));
+            });
+            let mut plainest = Vec::new();
+            let each = |_: usize, sums: [f64; 2]| plainest.push(sums.map(f64::to_bits));
+            let terms = PhantomData::<ProductsAndSquares>;
+            EachRow { rows: &rows, query: &query, count: 3, each, terms }.with_simd(Scalar::new());
+            assert_eq!(best, plainest, "{length}");
+        }
+    }
+}
