@@ -40,13 +40,19 @@ pub fn register_with(ctx: &SessionContext, registry: Registry) -> Result<()> {
     };
     let context = Arc::new(FunctionContext::new(newest, registry));
     let functions = functions::all(&context);
-    let documented = functions.iter().filter_map(|f| Some((f.udf.name(), f.documentation.as_ref()?)));
+    let aggregates = functions::aggregates();
+    let scalar = functions.iter().map(|f| ("scalar", f.udf.name(), &f.documentation));
+    let documented = scalar.chain(aggregates.iter().map(|f| ("aggregate", f.udaf.name(), &f.documentation)));
+    let documented = documented.filter_map(|(kind, name, text)| Some((kind, name, text.as_ref()?)));
     ctx.register_udtf("functions", Arc::new(FunctionsTable::new(documented)));
     ctx.register_udtf("glob", Arc::new(Glob));
     let mut twins = Vec::new();
     for function in functions {
         twins.extend(function.twin);
         ctx.register_udf(function.udf);
+    }
+    for function in aggregates {
+        ctx.register_udaf(function.udaf);
     }
     planner::register(ctx, twins)
 }

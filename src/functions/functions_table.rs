@@ -15,16 +15,16 @@ pub(crate) struct FunctionsTable {
 }
 
 impl FunctionsTable {
-    /// The scalar functions by name and documentation, and the table functions.
-    pub(crate) fn new<'a>(scalar: impl Iterator<Item = (&'a str, &'a Documentation)>) -> Self {
-        let mut rows: Vec<[String; 6]> = scalar
-            .map(|(name, documentation)| {
+    /// The functions by kind, name and documentation, and the table functions.
+    pub(crate) fn new<'a>(functions: impl Iterator<Item = (&'a str, &'a str, &'a Documentation)>) -> Self {
+        let mut rows: Vec<[String; 6]> = functions
+            .map(|(kind, name, documentation)| {
                 let arguments = documentation.arguments.iter().flatten();
                 let arguments: Vec<String> =
                     arguments.map(|(name, text)| format!("{name}: {text}")).collect();
                 [
                     name.to_owned(),
-                    "scalar".to_owned(),
+                    kind.to_owned(),
                     documentation.syntax_example.clone(),
                     documentation.description.clone(),
                     arguments.join("\n"),

@@ -3,25 +3,38 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
-use datafusion::logical_expr::{Documentation, ScalarUDF, ScalarUDFImpl};
+use datafusion::logical_expr::{AggregateUDF, AggregateUDFImpl, Documentation, ScalarUDF, ScalarUDFImpl};
 
 use crate::config::Settings;
 use crate::models::Registry;
 use crate::planner::{SyncTwin, When};
 
 mod arguments;
+mod avg_vector;
 mod blocking;
 mod convert_image;
 mod cosine_distance;
+mod cosine_similarity;
 mod decode_image;
+mod distance;
 mod download;
 mod embed_image;
 mod embed_text;
 mod functions_table;
 mod glob;
+mod hamming_distance;
 mod images;
+mod inner_product;
+mod jaccard_distance;
+mod l1_distance;
+mod l2_distance;
+mod normalize;
 mod resize;
 mod strings;
+mod sum_vector;
+mod vector_aggregate;
+mod vector_norm;
+mod vectors;
 
 pub(crate) use functions_table::FunctionsTable;
 pub(crate) use glob::Glob;
@@ -117,6 +130,24 @@ impl Function {
     }
 }
 
+/// An aggregate function as it is registered.
+pub(crate) struct AggregateFunction {
+    pub(crate) udaf: AggregateUDF,
+    pub(crate) documentation: Option<Documentation>,
+}
+
+impl AggregateFunction {
+    fn new(function: impl AggregateUDFImpl + 'static) -> Self {
+        let documentation = function.documentation().cloned();
+        Self { udaf: AggregateUDF::new_from_impl(function), documentation }
+    }
+}
+
+/// Every aggregate function.
+pub(crate) fn aggregates() -> Vec<AggregateFunction> {
+    vec![avg_vector::function(), sum_vector::function()]
+}
+
 /// Every scalar function.
 pub(crate) fn all(context: &Arc<FunctionContext>) -> Vec<Function> {
     vec![
@@ -126,6 +157,14 @@ pub(crate) fn all(context: &Arc<FunctionContext>) -> Vec<Function> {
         convert_image::function(),
         resize::function(),
         cosine_distance::function(),
+        cosine_similarity::function(),
+        inner_product::function(),
+        l2_distance::function(),
+        l1_distance::function(),
+        hamming_distance::function(),
+        jaccard_distance::function(),
+        vector_norm::function(),
+        normalize::function(),
         download::function(context),
     ]
 }

@@ -59,6 +59,18 @@ impl EmbeddingSpace {
     }
 }
 
+/// The metadata of vectors that were computed from those of `field` and live in the same space; `normalized` promises
+/// that they have length 1. None where the space is unknown.
+#[must_use]
+pub fn space_metadata(field: &Field, normalized: bool) -> HashMap<String, String> {
+    let mut metadata = field.metadata().clone();
+    metadata.retain(|key, _| key == SPACE_KEY || key == MODEL_KEY);
+    if metadata.contains_key(SPACE_KEY) {
+        metadata.insert(NORMALIZED_KEY.to_owned(), normalized.to_string());
+    }
+    metadata
+}
+
 /// The space that a field declares; `None` means unknown: metadata gets lost in casts and subqueries.
 #[must_use]
 pub fn space_name(field: &Field) -> Option<&str> {

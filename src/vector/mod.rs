@@ -35,7 +35,8 @@ mod tests {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            f32::from(i16::from_ne_bytes([(state >> 16) as u8, (state >> 24) as u8])) / 32768.0
+            let [_, _, high, low, ..] = state.to_be_bytes();
+            f32::from(i16::from_be_bytes([high, low])) / 32768.0
         })
     }
 }

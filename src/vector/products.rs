@@ -151,3 +151,37 @@ fn tile_sums<S: Simd, const Q: usize, const R: usize>(
     }
     totals
 }
+
+#[cfg(test)]
+mod tests {
+    use pulp::Scalar;
+
+    use super::super::tests::numbers;
+    use super::*;
+
+    #[test]
+    fn every_tile_of_every_instruction_set_is_within_the_error_bound() {
+        for dimensions in [1, 15, 16, 17, 100, 384] {
+            let queries: Vec<f32> = numbers(11).take(6 * dimensions).collect();
+            let rows: Vec<f32> = numbers(12).take(7 * dimensions).collect();
+            let (mut best, mut plainest) = (vec![f32::NAN; 42], vec![f32::NAN; 42]);
+            products(&queries, &rows, dimensions, &mut best);
+            MatrixProduct { queries: &queries, rows: &rows, dimensions, out: &mut plainest }
+                .with_simd(Scalar::new());
+            let pairs = queries
+                .chunks(dimensions)
+                .flat_map(|query| rows.chunks(dimensions).map(move |row| (query, row)));
+            for (pair, (query, row)) in pairs.enumerate() {
+                let terms = || query.iter().zip(row).map(|(&a, &b)| f64::from(a) * f64::from(b));
+                let (exact, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
+                for product in [best[pair], plainest[pair]] {
+                    let error = (f64::from(product) - exact).abs();
+                    assert!(
+                        error <= error_bound(dimensions) * size,
+                        "{dimensions}, {pair}: {product}, {exact}"
+                    );
+                }
+            }
+        }
+    }
+}

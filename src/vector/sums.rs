@@ -12,8 +12,6 @@ use super::Item;
 
 /// How many sums run beside each other: two registers of AVX-512, four of AVX2.
 const LANES: usize = 16;
-/// How many numbers are widened to f64 at a time: they stay in the nearest cache.
-const BLOCK: usize = 64;
 
 /// What is added up over the pairs of items of two vectors: up to two sums.
 pub(super) trait Terms {
@@ -111,19 +109,18 @@ impl<M: Terms, T: Item, F: FnMut(usize, [f64; 2])> WithSimd for EachRow<'_, M, T
 #[inline(always)]
 fn sums<S: Simd, M: Terms, T: Item, const REGISTERS: usize>(simd: S, row: &[T], query: &[f64]) -> [f64; 2] {
     let mut sums = [[simd.splat_f64s(0.0); 2]; REGISTERS];
-    let ((blocks_a, rest_a), (blocks_b, rest_b)) = (row.as_chunks::<BLOCK>(), query.as_chunks::<BLOCK>());
-    let mut a = [0.0; BLOCK];
-    for (block_a, block_b) in blocks_a.iter().zip(blocks_b) {
-        T::widen(block_a, &mut a);
-        add::<S, M, REGISTERS>(simd, &mut sums, &a, block_b);
+    let ((parts_a, rest_a), (parts_b, rest_b)) = (row.as_chunks::<LANES>(), query.as_chunks::<LANES>());
+    for (part_a, part_b) in parts_a.iter().zip(parts_b) {
+        let mut a = [0.0; LANES];
+        T::widen(part_a, &mut a);
+        add::<S, M, REGISTERS>(simd, &mut sums, &a, part_b);
     }
     if !rest_a.is_empty() {
         // zeros add nothing to any of the sums
-        let (mut a, mut b) = ([0.0; BLOCK], [0.0; BLOCK]);
+        let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
         T::widen(rest_a, &mut a[..rest_a.len()]);
         b[..rest_b.len()].copy_from_slice(rest_b);
-        let used = rest_a.len().next_multiple_of(LANES);
-        add::<S, M, REGISTERS>(simd, &mut sums, &a[..used], &b[..used]);
+        add::<S, M, REGISTERS>(simd, &mut sums, &a, &b);
     }
     let mut lanes = [[0.0; LANES]; 2];
     for (sum, lanes) in lanes.iter_mut().enumerate() {
@@ -134,13 +131,13 @@ fn sums<S: Simd, M: Terms, T: Item, const REGISTERS: usize>(simd: S, row: &[T], 
     lanes.map(total)
 }
 
-/// Adds the terms of the items of `a` and `b`, whose length is a multiple of [`LANES`].
+/// Adds the terms of the items of `a` and `b`.
 #[inline(always)]
 fn add<S: Simd, M: Terms, const REGISTERS: usize>(
     simd: S,
     sums: &mut [[S::f64s; 2]; REGISTERS],
-    a: &[f64],
-    b: &[f64],
+    a: &[f64; LANES],
+    b: &[f64; LANES],
 ) {
     let (a, b) =
         (S::as_simd_f64s(a).0.as_chunks::<REGISTERS>().0, S::as_simd_f64s(b).0.as_chunks::<REGISTERS>().0);
@@ -162,4 +159,29 @@ fn total(mut lanes: [f64; LANES]) -> f64 {
         half /= 2;
     }
     lanes[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::Scalar;
+
+    use super::super::tests::numbers;
+    use super::*;
+
+    #[test]
+    fn sums_of_products_have_the_same_bits_on_every_instruction_set() {
+        for length in [1, 15, 16, 17, 100, 384] {
+            let (rows, query) = (numbers(9).take(3 * length), numbers(10).take(length));
+            let (rows, query): (Vec<f32>, Vec<f64>) = (rows.collect(), query.map(f64::from).collect());
+            let mut best = Vec::new();
+            for_each_row::<ProductsAndSquares, f32>(&rows, &query, 3, |_, sums| {
+                best.push(sums.map(f64::to_bits));
+            });
+            let mut plainest = Vec::new();
+            let each = |_: usize, sums: [f64; 2]| plainest.push(sums.map(f64::to_bits));
+            let terms = PhantomData::<ProductsAndSquares>;
+            EachRow { rows: &rows, query: &query, count: 3, each, terms }.with_simd(Scalar::new());
+            assert_eq!(best, plainest, "{length}");
+        }
+    }
 }

@@ -1,0 +1,18 @@
+//! `sum_vector(vector)`
+use datafusion_macros::user_doc;
+
+use super::AggregateFunction;
+use super::vector_aggregate::VectorAggregate;
+
+#[user_doc(
+    doc_section(label = "Vector Functions"),
+    description = "The sum of the vectors, item by item. A list of the same kind, of floats of the same width, else of Float64; sums are taken in Float64. A vector that is NULL or has a NULL item does not count; NULL if none does. Vectors of different lengths are an error.",
+    syntax_example = "sum_vector(vector)",
+    sql_example = "SELECT sum_vector(embedding) FROM documents",
+    argument(name = "vector", description = "A list of numbers: of fixed size, as embeddings are, or not.")
+)]
+struct SumVector;
+
+pub(super) fn function() -> AggregateFunction {
+    AggregateFunction::new(VectorAggregate::new("sum_vector", false, SumVector.doc()))
+}
