@@ -19,6 +19,7 @@ pub use registry::Registry;
 pub struct Embeddings {
     dimensions: usize,
     values: Vec<f32>,
+    tokens: usize,
 }
 
 impl Embeddings {
@@ -37,7 +38,20 @@ impl Embeddings {
                 at / dimensions + 1
             );
         }
-        Ok(Self { dimensions, values })
+        Ok(Self { dimensions, values, tokens: 0 })
+    }
+
+    /// The same vectors, with the number of tokens that were read for them: what a model's time, or its price, is
+    /// counted in. Padding does not count.
+    #[must_use]
+    pub fn with_tokens(self, tokens: usize) -> Self {
+        Self { tokens, ..self }
+    }
+
+    /// The tokens that were read for all vectors; 0 where a model does not count tokens.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.tokens
     }
 
     /// The vectors in their order.
