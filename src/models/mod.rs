@@ -90,6 +90,27 @@ pub struct ModelRequest {
     pub dimensions: Option<usize>,
     /// Whether the inputs are queries or documents.
     pub input_type: Option<InputType>,
+    /// How a model on this machine is run.
+    pub local: LocalOptions,
+}
+
+/// How a model on this machine is run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LocalOptions {
+    /// The variant of a model's files that is used where the model has it and its name asks for no other.
+    pub variant: Option<String>,
+    /// The most runs at a time; each keeps to one core.
+    pub threads: usize,
+    /// Whether memory is kept for the next run instead of being given back.
+    pub memory_arena: bool,
+}
+
+impl Default for LocalOptions {
+    /// The model's original files, a run for each core, memory given back.
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { variant: None, threads, memory_arena: false }
+    }
 }
 
 /// A model that embeds text.
