@@ -4,6 +4,7 @@
 //! each over all of the rows with a text of its own before them. Without arguments it does nothing.
 use std::time::Instant;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::prelude::SessionContext;
 use datafusion_semantic::session;
@@ -40,7 +41,7 @@ fn main() -> Result<()> {
 
 /// Runs a statement to its end and counts its rows.
 async fn run(ctx: &SessionContext, sql: &str) -> Result<usize> {
-    Ok(session::sql(ctx, sql).await?.collect().await?.iter().map(|batch| batch.num_rows()).sum())
+    Ok(session::sql(ctx, sql).await?.collect().await?.iter().map(RecordBatch::num_rows).sum())
 }
 
 /// What the process has used of all processors, in hundredths of a second; 0 where there is no /proc.

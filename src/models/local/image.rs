@@ -136,7 +136,7 @@ impl ImageEmbedder for LocalImageEmbedder {
 
     async fn embed(&self, images: &[Image<'_>]) -> Result<Embeddings> {
         // begun first: weights are loaded while pixels are computed here
-        let (_, inputs) = tokio::try_join!(self.model.scheduler.prepare(), async {
+        let ((), inputs) = tokio::try_join!(self.model.scheduler.prepare(), async {
             compute(|| self.model.pixels(images))
         })?;
         let vectors = self.model.scheduler.embed(inputs, self.threads).await?;
