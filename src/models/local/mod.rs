@@ -30,6 +30,8 @@ mod preprocess;
 mod queue;
 mod runtime;
 mod scheduler;
+#[doc(hidden)]
+pub mod stages;
 mod text;
 
 use folder::ModelFolder;

@@ -13,7 +13,7 @@ use super::pooling::normalize;
 use super::queue::Input;
 use super::scheduler::{Model, Scheduler};
 use crate::blocking::blocking;
-use crate::error::{Error, Result, query_err};
+use crate::error::{Error, Result, data_err, query_err};
 use crate::models::{Embeddings, InputType, TextEmbedder};
 use crate::types::embedding::EmbeddingSpace;
 
@@ -22,11 +22,12 @@ use crate::types::embedding::EmbeddingSpace;
 const RUN_TOKENS: usize = 256;
 
 /// Outputs that hold a text's vector, or its tokens' vectors.
-const OUTPUTS: &[&str] = &["sentence_embedding", "text_embeds", "last_hidden_state", "token_embeddings"];
+pub(super) const OUTPUTS: &[&str] =
+    &["sentence_embedding", "text_embeds", "last_hidden_state", "token_embeddings"];
 
 /// A text as tokens, at least one. The length is first: it decides the order.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Tokens {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tokens {
     length: usize,
     ids: Box<[u32]>,
 }
@@ -49,10 +50,10 @@ impl Input for Tokens {
 
 /// From tokens to vectors.
 #[derive(Debug)]
-struct Encoder {
+pub(super) struct Encoder {
     name: String,
-    config: TextConfig,
-    graph: Graph,
+    pub(super) config: TextConfig,
+    pub(super) graph: Graph,
 }
 
 impl Model for Encoder {
@@ -68,7 +69,18 @@ impl Model for Encoder {
     }
 
     fn run(&self, session: &mut Session, texts: &[&Tokens]) -> Result<Vec<f32>> {
-        let (rows, dimensions) = (texts.len(), self.dimensions());
+        self.graph.run(session, self.tensors(texts), OUTPUTS, |shape, output| self.pool(texts, shape, output))
+    }
+}
+
+impl Encoder {
+    /// Reads the configuration of a model, whose graph is given.
+    pub(super) fn new(folder: &ModelFolder, graph: Graph) -> Result<Self> {
+        Ok(Self { name: folder.name().to_owned(), config: TextConfig::read(folder)?, graph })
+    }
+
+    /// The inputs of the graph, padded to the longest text.
+    pub(super) fn tensors(&self, texts: &[&Tokens]) -> Vec<GraphInput> {
         let padded = texts.iter().map(|text| text.length).max().unwrap_or(0);
         let (mut ids, mut mask) = (Vec::new(), Vec::new());
         for (row, text) in (1..).zip(texts) {
@@ -78,31 +90,39 @@ impl Model for Encoder {
             mask.resize(row * padded, 0);
         }
         let types = vec![0_i64; ids.len()];
-        let input =
-            |name, numbers| GraphInput { name, shape: vec![rows, padded], numbers: Numbers::I64(numbers) };
-        let inputs =
-            vec![input("input_ids", ids), input("attention_mask", mask), input("token_type_ids", types)];
-        self.graph.run(session, inputs, OUTPUTS, |shape, output| {
-            let mut vectors = if shape == [rows, dimensions] {
-                output.to_vec()
-            } else if shape == [rows, padded, dimensions] {
+        let input = |name, numbers| GraphInput {
+            name,
+            shape: vec![texts.len(), padded],
+            numbers: Numbers::I64(numbers),
+        };
+        vec![input("input_ids", ids), input("attention_mask", mask), input("token_type_ids", types)]
+    }
+
+    /// The texts' vectors, from an output of the graph.
+    pub(super) fn pool(&self, texts: &[&Tokens], shape: &[usize], output: &[f32]) -> Result<Vec<f32>> {
+        let (rows, dimensions) = (texts.len(), self.dimensions());
+        let mut vectors = match *shape {
+            [found, size] if (found, size) == (rows, dimensions) => output.to_vec(),
+            [found, padded, size] if (found, size) == (rows, dimensions) => {
                 let mut vectors = vec![0.0; rows * dimensions];
                 let of_texts = output.chunks_exact(padded * dimensions);
-                for ((tokens, text), vector) in of_texts.zip(texts).zip(vectors.chunks_exact_mut(dimensions)) {
-                    self.config.pooling.pool(&tokens[..text.length * dimensions], vector);
+                for ((tokens, text), vector) in of_texts.zip(texts).zip(vectors.chunks_exact_mut(dimensions))
+                {
+                    self.config.pooling.pool(&tokens[..text.length.min(padded) * dimensions], vector);
                 }
                 vectors
-            } else {
+            }
+            _ => {
                 return query_err!(
                     "model '{}' returned an output of shape {shape:?}, expected {dimensions} numbers a text or a token",
                     self.name
                 );
-            };
-            if self.config.normalize {
-                vectors.chunks_exact_mut(dimensions).for_each(normalize);
             }
-            Ok(vectors)
-        })
+        };
+        if self.config.normalize {
+            vectors.chunks_exact_mut(dimensions).for_each(normalize);
+        }
+        Ok(vectors)
     }
 }
 
@@ -117,11 +137,9 @@ pub(super) struct LocalTextModel {
 impl LocalTextModel {
     /// Reads the model's configuration; tokenizer and weights are loaded by the first call.
     pub(super) fn open(folder: &ModelFolder, memory_arena: bool) -> Result<Self> {
-        let config = TextConfig::read(folder)?;
+        let encoder = Encoder::new(folder, Graph::new(folder.graph().to_owned(), memory_arena))?;
         folder.require("tokenizer.json")?;
-        let graph = Graph::new(folder.graph().to_owned(), memory_arena);
-        let scheduler = Scheduler::new(Encoder { name: folder.name().to_owned(), config, graph });
-        Ok(Self { folder: folder.clone(), tokenizer: OnceCell::new(), scheduler })
+        Ok(Self { folder: folder.clone(), tokenizer: OnceCell::new(), scheduler: Scheduler::new(encoder) })
     }
 
     fn config(&self) -> &TextConfig {
@@ -135,20 +153,31 @@ impl LocalTextModel {
     async fn tokenizer(&self) -> Result<Arc<Tokenizer>> {
         let load = || {
             let (folder, max_length) = (self.folder.clone(), self.config().max_tokens);
-            blocking(move || {
-                let failed = |error| {
-                    Error::Query(format!("cannot use tokenizer.json of model '{}': {error}", folder.name()))
-                };
-                let mut tokenizer = Tokenizer::from_bytes(folder.read("tokenizer.json")?).map_err(failed)?;
-                // the file may ask for a fixed length: we pad to the longest text of a run, and cut at the model's
-                tokenizer.with_padding(None);
-                let truncation = TruncationParams { max_length, ..TruncationParams::default() };
-                tokenizer.with_truncation(Some(truncation)).map_err(failed)?;
-                Ok(Arc::new(tokenizer))
-            })
+            blocking(move || load_tokenizer(&folder, max_length).map(Arc::new))
         };
         self.tokenizer.get_or_try_init(load).await.cloned()
     }
+}
+
+/// Reads the tokenizer of a model, that cuts texts at the model's length.
+pub(super) fn load_tokenizer(folder: &ModelFolder, max_length: usize) -> Result<Tokenizer> {
+    let failed =
+        |error| Error::Query(format!("cannot use tokenizer.json of model '{}': {error}", folder.name()));
+    let mut tokenizer = Tokenizer::from_bytes(folder.read("tokenizer.json")?).map_err(failed)?;
+    // the file may ask for a fixed length: we pad to the longest text of a run, and cut at the model's
+    tokenizer.with_padding(None);
+    let truncation = TruncationParams { max_length, ..TruncationParams::default() };
+    tokenizer.with_truncation(Some(truncation)).map_err(failed)?;
+    Ok(tokenizer)
+}
+
+/// The tokens of each text, which can be none.
+pub(super) fn tokenize(tokenizer: &Tokenizer, texts: Vec<String>) -> Result<Vec<Tokens>> {
+    let tokens = texts.into_iter().map(|text| match tokenizer.encode_fast(text, true) {
+        Ok(encoding) => Ok(Tokens::new(encoding.get_ids())),
+        Err(error) => data_err!("cannot tokenize a text: {error}"),
+    });
+    tokens.collect()
 }
 
 /// A text model, what it puts before each text, and how many runs a call may have at a time.
@@ -181,16 +210,7 @@ impl TextEmbedder for LocalTextEmbedder {
         // the tokenizer and the weights are loaded side by side
         let (tokenizer, ()) = tokio::try_join!(self.model.tokenizer(), self.model.scheduler.prepare())?;
         let prefixed: Vec<String> = texts.iter().map(|text| format!("{}{text}", self.prefix)).collect();
-        let encode = move || {
-            let tokens = prefixed.into_iter().map(|text| {
-                let encoding = tokenizer.encode_fast(text, true);
-                encoding.map(|encoding| Tokens::new(encoding.get_ids()))
-            });
-            tokens.collect::<Result<Vec<_>, _>>()
-        };
-        let inputs = blocking(encode)
-            .await
-            .map_err(|error| Error::Data(format!("cannot tokenize a text: {error}")))?;
+        let inputs = blocking(move || tokenize(&tokenizer, prefixed)).await?;
         let tokens = inputs.iter().map(|input| input.length).sum();
 
         // a text without any token, where the tokenizer adds none, keeps a vector of zeros
