@@ -42,6 +42,7 @@ def arguments():
     parser.add_argument("--tokens", type=int, default=384, help="padded tokens of a batch of plain ONNX Runtime")
     parser.add_argument("--spin", type=int, default=1, help="0: its threads do not spin while they wait")
     parser.add_argument("--distinct", type=float, default=1.0, help="the share of the rows that are distinct")
+    parser.add_argument("--ours", help="benches/rows.rs, built; without it, it is built first")
     parser.add_argument("--plain", action="store_true", help="one run of plain ONNX Runtime, nothing else")
     return parser.parse_args()
 
@@ -135,7 +136,7 @@ def main():
         options = [f"--{name}={getattr(args, name)}" for name in ("rows", "model", "threads", "texts", "tokens", "spin")]
         sides = {
             "plain": [sys.executable, __file__, "--plain", *options],
-            "ours": [ours(), args.texts, str(args.rows), args.model, str(args.threads)],
+            "ours": [args.ours or ours(), args.texts, str(args.rows), args.model, str(args.threads)],
         }
         rounds = []
         for _ in range(args.rounds):

@@ -5,6 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use datafusion_semantic::image::{Image, Mode};
 use datafusion_semantic::models::local::LocalProvider;
 use datafusion_semantic::models::local::stages::Stages;
 use datafusion_semantic::models::{LocalOptions, ModelRequest, Provider};
@@ -48,20 +49,30 @@ fn end_to_end(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let texts = texts();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let request = |model: &str| ModelRequest {
+        model: model.to_owned(),
+        dimensions: None,
+        input_type: None,
+        local: LocalOptions::default(),
+    };
     let mut group = c.benchmark_group("end to end");
     group.sample_size(10).throughput(Throughput::Elements(TEXTS));
     for model in ["all-MiniLM-L6-v2", "all-MiniLM-L6-v2@int8"] {
-        let request = ModelRequest {
-            model: model.to_owned(),
-            dimensions: None,
-            input_type: None,
-            local: LocalOptions::default(),
-        };
-        let embedder = LocalProvider::new().text_embedder(&request).expect(SETUP);
+        let embedder = LocalProvider::new().text_embedder(&request(model)).expect(SETUP);
         group.bench_function(model, |bencher| {
             bencher.to_async(&runtime).iter(|| embedder.embed(black_box(&texts)));
         });
     }
+    let embedder = LocalProvider::new().image_embedder(&request("conse-efficientnet-lite0")).expect(SETUP);
+    let image = |seed: u8| {
+        let pixels: Vec<u8> = (0..640 * 480 * 3).map(|at: u32| at.to_le_bytes()[1] ^ seed).collect();
+        Image::new(640, 480, Mode::Rgb, pixels).expect("pixels of that size")
+    };
+    let images: Vec<Image<'static>> = (0..8).map(image).collect();
+    group.throughput(Throughput::Elements(8));
+    group.bench_function("conse-efficientnet-lite0", |bencher| {
+        bencher.to_async(&runtime).iter(|| embedder.embed(black_box(&images)));
+    });
 }
 
 criterion_group!(benches, stages, end_to_end);

@@ -12,6 +12,10 @@
 //! | `config_sentence_transformers.json` | prefixes of queries and documents |
 //! | `preprocessor_config.json` | pixels to input tensor |
 //! | `onnx/model.onnx`, `onnx/model_VARIANT.onnx` | the graph |
+//!
+//! From a call to its vectors: inputs are tokenised or preprocessed (`text`, `image`), wait with those of all other
+//! calls (`queue`), and are run in batches on all cores (`scheduler`) by sessions over an ONNX graph (`graph`), whose
+//! optimised form is kept (`optimized`).
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

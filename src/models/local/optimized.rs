@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use ort::session::Session;
@@ -20,6 +21,9 @@ const WEIGHTS: &str = "model.weights";
 /// Changes whenever the layout of the cache does.
 const LAYOUT: u32 = 1;
 
+/// Held by the one that makes an optimised form: two of a process would write over each other.
+static MAKING: Mutex<()> = Mutex::new(());
+
 /// A session over the optimised form of the graph in `path`, which is made where it is not there. `None` where that
 /// does not work, for example as the cache folder cannot be written: then the graph itself can still be loaded.
 ///
@@ -30,9 +34,13 @@ pub(super) fn open(path: &Path, builder: impl Fn() -> ort::Result<SessionBuilder
         let optimized = builder()?.with_optimization_level(GraphOptimizationLevel::Disable)?;
         { optimized }.commit_from_file(folder.join(GRAPH))
     };
-    if folder.join(GRAPH).is_file()
-        && let Ok(session) = load()
-    {
+    let load_if_made = || folder.join(GRAPH).is_file().then(load)?.ok();
+    if let Some(session) = load_if_made() {
+        return Some(session);
+    }
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    // made meanwhile
+    if let Some(session) = load_if_made() {
         return Some(session);
     }
     make(path, &folder, &builder).ok()?;
