@@ -101,15 +101,15 @@ pub struct LocalOptions {
     pub variant: Option<String>,
     /// The most runs at a time; each keeps to one core.
     pub threads: usize,
-    /// Whether memory is kept for the next run instead of being given back.
+    /// Whether a session keeps the memory of its largest run for the next one, instead of giving it back.
     pub memory_arena: bool,
 }
 
 impl Default for LocalOptions {
-    /// The model's original files, a run for each core, memory given back.
+    /// The model's original files, a run for each core, memory kept: it is bounded by the longest text or one batch.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { variant: None, threads, memory_arena: false }
+        Self { variant: None, threads, memory_arena: true }
     }
 }
 

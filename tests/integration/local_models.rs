@@ -110,7 +110,7 @@ async fn threads_and_memory_arena_change_no_vector() {
     let ctx = session();
     let sql = "SELECT embed_text(concat('Document number ', i)) FROM generate_series(1, 100) AS t(i)";
     let expected = vectors(&ctx, sql).await;
-    for option in ["threads = 1", "threads = 5", "memory_arena = true"] {
+    for option in ["threads = 1", "threads = 5", "memory_arena = false"] {
         ctx.sql(&format!("SET semantic.{option}")).await.unwrap();
         for (found, expected) in vectors(&ctx, sql).await.iter().flatten().zip(expected.iter().flatten()) {
             assert!((found - expected).abs() < 1e-5, "{option}");

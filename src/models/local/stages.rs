@@ -37,7 +37,7 @@ impl Stages {
     /// The tokenizer, the configuration and a session of an installed model.
     pub fn open(model: &str) -> Result<Self> {
         let folder = ModelFolder::find(&home::home().join("models"), model, None)?;
-        let encoder = Encoder::new(&folder, Graph::new(folder.graph().to_owned(), false))?;
+        let encoder = Encoder::new(&folder, Graph::new(folder.graph().to_owned(), true))?;
         let tokenizer = load_tokenizer(&folder, encoder.config.max_tokens)?;
         Ok(Self { tokenizer, session: encoder.open()?, encoder })
     }
