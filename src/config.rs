@@ -7,6 +7,7 @@ use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions}
 use datafusion::common::{DataFusionError, Result, plan_err};
 
 use crate::error::{Error, query_err};
+use crate::models::LocalOptions;
 
 /// What happens to a row whose input is bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +53,8 @@ pub struct Settings {
     pub cache_bytes: usize,
     /// Whether cross joins of vectors leave out pairs that are not among the nearest.
     pub nearest_join: bool,
+    /// How models on this machine are run.
+    pub local: LocalOptions,
 }
 
 impl Default for Settings {
@@ -67,9 +70,13 @@ impl Default for Settings {
             slices_in_flight: 8,
             cache_bytes: 64 << 20,
             nearest_join: true,
+            local: LocalOptions::default(),
         }
     }
 }
+
+/// The variants of a model that `semantic.model_variant` may name.
+const VARIANTS: [&str; 4] = ["fp32", "fp16", "int8", "q4"];
 
 /// `DataFusion`'s view of the options.
 ///
@@ -138,6 +145,25 @@ impl ExtensionOptions for SemanticOptions {
                     .parse()
                     .map_err(|error: Error| DataFusionError::from(error.in_function("semantic.on_error")))?;
             }
+            "model_variant" => match value {
+                "" => settings.local.variant = None,
+                value if VARIANTS.contains(&value) => settings.local.variant = Some(value.to_owned()),
+                _ => {
+                    return plan_err!(
+                        "semantic.model_variant must be empty or one of {}, found '{value}'; another variant is \
+                         chosen by the model's name, 'name@variant'",
+                        VARIANTS.join(", ")
+                    );
+                }
+            },
+            "threads" => match value.parse() {
+                Ok(number) if number > 0 => settings.local.threads = number,
+                _ => return plan_err!("semantic.threads must be a number from 1, found '{value}'"),
+            },
+            "memory_arena" => match value.parse() {
+                Ok(keep) => settings.local.memory_arena = keep,
+                Err(_) => return plan_err!("semantic.memory_arena must be true or false, found '{value}'"),
+            },
             _ => {
                 let known: Vec<String> = self.entries().into_iter().map(|entry| entry.key).collect();
                 return plan_err!("unknown option semantic.{key}: there are {}", known.join(", "));
@@ -187,6 +213,21 @@ impl ExtensionOptions for SemanticOptions {
                 "nearest_join",
                 settings.nearest_join.to_string(),
                 "whether a cross join leaves out pairs of vectors that a limit above it would cut",
+            ),
+            (
+                "model_variant",
+                settings.local.variant.clone().unwrap_or_default(),
+                "fp32, fp16, int8 or q4: the files of local models that are used where a model has them",
+            ),
+            (
+                "threads",
+                settings.local.threads.to_string(),
+                "the most runs of a local model at a time, a core for each",
+            ),
+            (
+                "memory_arena",
+                settings.local.memory_arena.to_string(),
+                "whether local models keep the memory of their runs for the next ones",
             ),
         ]
         .map(|(key, value, description)| ConfigEntry {

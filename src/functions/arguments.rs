@@ -192,6 +192,7 @@ impl ModelArguments {
     /// From `model, provider, dimensions` at 1 to 3 and `input_type` at `input_type`, if the function has it.
     pub(super) fn parse(
         arguments: &Arguments<'_>,
+        settings: &Settings,
         default_model: &str,
         input_type: Option<usize>,
     ) -> Result<Self> {
@@ -207,6 +208,7 @@ impl ModelArguments {
                     Some(index) => arguments.parsed(index, "'query'")?,
                     None => None,
                 },
+                local: settings.local.clone(),
             },
         })
     }

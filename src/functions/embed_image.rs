@@ -68,7 +68,7 @@ pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
 impl EmbedImage {
     /// The model of a call; an error lists the models there are.
     fn embedder(&self, arguments: &Arguments<'_>, settings: &Settings) -> Result<Served<dyn ImageEmbedder>> {
-        let model = ModelArguments::parse(arguments, &settings.image_model, None)?;
+        let model = ModelArguments::parse(arguments, settings, &settings.image_model, None)?;
         self.context
             .registry
             .image_embedder(model.provider.as_deref(), &settings.provider, model.request)

@@ -61,7 +61,7 @@ pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
 impl EmbedText {
     /// The model of a call; an error lists the models there are.
     fn embedder(&self, arguments: &Arguments<'_>, settings: &Settings) -> Result<Served<dyn TextEmbedder>> {
-        let model = ModelArguments::parse(arguments, &settings.text_model, Some(4))?;
+        let model = ModelArguments::parse(arguments, settings, &settings.text_model, Some(4))?;
         self.context
             .registry
             .text_embedder(model.provider.as_deref(), &settings.provider, model.request)

@@ -103,6 +103,27 @@ pub struct ModelRequest {
     pub dimensions: Option<usize>,
     /// Whether the inputs are queries or documents.
     pub input_type: Option<InputType>,
+    /// How a model on this machine is run.
+    pub local: LocalOptions,
+}
+
+/// How a model on this machine is run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LocalOptions {
+    /// The variant of a model's files that is used where the model has it and its name asks for no other.
+    pub variant: Option<String>,
+    /// The most runs at a time; each keeps to one core.
+    pub threads: usize,
+    /// Whether a session keeps the memory of its largest run for the next one, instead of giving it back.
+    pub memory_arena: bool,
+}
+
+impl Default for LocalOptions {
+    /// The model's original files, a run for each core, memory kept: it is bounded by the longest text or one batch.
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { variant: None, threads, memory_arena: true }
+    }
 }
 
 /// A model that embeds text.

@@ -83,6 +83,42 @@ async fn the_int8_variant_is_close_and_shares_the_space() {
 }
 
 #[tokio::test]
+async fn an_option_prefers_a_variant_and_a_name_demands_one() {
+    let ctx = session();
+    let sql = "SELECT cosine_distance(embed_text('sea'), embed_text('sea', 'all-MiniLM-L6-v2@fp32'))";
+    assert!(floats(&ctx, sql).await[0].abs() < 1e-6);
+    ctx.sql("SET semantic.model_variant = 'int8'").await.unwrap();
+    let distance = floats(&ctx, sql).await[0];
+    assert!(distance > 1e-4 && distance < 0.02, "{distance}");
+    // the image models have no such variant
+    let photo = "SELECT cosine_distance(embed_image(download('sql/data/photos/cat.png')), embed_text('cat'))";
+    assert!(floats(&ctx, photo).await[0] < 1.0);
+    ctx.sql("SET semantic.model_variant = ''").await.unwrap();
+    assert!(floats(&ctx, sql).await[0].abs() < 1e-6);
+    for (option, value, expected) in [
+        ("model_variant", "int7", "must be empty or one of fp32, fp16, int8, q4, found 'int7'"),
+        ("threads", "0", "must be a number from 1, found '0'"),
+        ("memory_arena", "some", "must be true or false, found 'some'"),
+    ] {
+        let error = ctx.sql(&format!("SET semantic.{option} = '{value}'")).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("semantic.{option} {expected}")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn threads_and_memory_arena_change_no_vector() {
+    let ctx = session();
+    let sql = "SELECT embed_text(concat('Document number ', i)) FROM generate_series(1, 100) AS t(i)";
+    let expected = vectors(&ctx, sql).await;
+    for option in ["threads = 1", "threads = 5", "memory_arena = false"] {
+        ctx.sql(&format!("SET semantic.{option}")).await.unwrap();
+        for (found, expected) in vectors(&ctx, sql).await.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((found - expected).abs() < 1e-5, "{option}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_empty_text_embeds_and_null_does_not() {
     let ctx = session();
     let sql =
@@ -127,6 +163,66 @@ async fn a_model_of_the_other_kind_names_the_right_function() {
     );
     let error = ctx.sql("SELECT embed_image(x'00', 'all-MiniLM-L6-v2')").await.unwrap_err().to_string();
     assert!(error.contains("embeds text, not images: use embed_text"), "{error}");
+}
+
+/// A home of its own, with the runtime and the models of the tests.
+fn home() -> tempfile::TempDir {
+    drop(session());
+    let home = tempfile::tempdir().unwrap();
+    for folder in ["models", "onnxruntime"] {
+        std::os::unix::fs::symlink(home_of_the_tests().join(folder), home.path().join(folder)).unwrap();
+    }
+    home
+}
+
+/// The first number of a text's vector, in a process and a home of its own.
+fn first_number(home: &std::path::Path) -> f64 {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_semsql"));
+    command.args(["-q", "--format", "csv", "-c", "SELECT embed_text('A man is eating food.')[1]"]);
+    let output = command.env("SEMSQL_HOME", home).output().unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    answer.trim().lines().last().unwrap().parse().unwrap()
+}
+
+/// The files of the optimised graphs in a home, with the time of their change.
+fn optimized(home: &std::path::Path) -> Vec<(PathBuf, std::time::SystemTime)> {
+    let mut files = Vec::new();
+    let mut folders = vec![home.join("optimized")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.path().is_dir() {
+                true => folders.push(entry.path()),
+                false => files.push((entry.path(), entry.metadata().unwrap().modified().unwrap())),
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_graph_is_optimised_once_and_the_result_is_used() {
+    let home = home();
+    let expected = 0.033_241_6;
+    assert!((first_number(home.path()) - expected).abs() < 1e-4);
+    let made = optimized(home.path());
+    let names: Vec<_> = made.iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["model.onnx", "model.weights"]);
+    assert!((first_number(home.path()) - expected).abs() < 1e-4);
+    assert_eq!(optimized(home.path()), made);
+    // what is broken is made again
+    std::fs::write(&made[0].0, "not a graph").unwrap();
+    assert!((first_number(home.path()) - expected).abs() < 1e-4);
+    assert!(std::fs::metadata(&made[0].0).unwrap().len() > 1000);
+}
+
+/// Where the cache folder cannot be written, the graph itself is loaded.
+#[test]
+fn a_cache_folder_that_cannot_be_written_costs_time_only() {
+    let home = home();
+    std::fs::write(home.path().join("optimized"), "in the way").unwrap();
+    assert!((first_number(home.path()) - 0.033_241_6).abs() < 1e-4);
 }
 
 /// Runs the command in a home of its own.

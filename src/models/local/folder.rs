@@ -15,17 +15,23 @@ pub(super) struct ModelFolder {
 impl ModelFolder {
     /// The folder of `model`, which is a path, or a name below `models`: with its organisation
     /// (`sentence-transformers/all-MiniLM-L6-v2`) or, where only one model has it, without. `@variant` behind it
-    /// chooses `onnx/model_variant.onnx`. Errors list what is there.
-    pub(super) fn find(models: &Path, model: &str) -> Result<Self> {
+    /// chooses `onnx/model_variant.onnx`, and `fp32` is `onnx/model.onnx`; without it, `variant` is taken where there
+    /// is one, else `onnx/model.onnx`. Errors list what is there.
+    pub(super) fn find(models: &Path, model: &str, variant: Option<&str>) -> Result<Self> {
         // a path may hold an @ too
-        let (name, variant) = match model.rsplit_once('@') {
+        let (name, named) = match model.rsplit_once('@') {
             Some((name, variant)) if !variant.contains('/') => (name, Some(variant)),
             _ => (model, None),
         };
         let path = Self::path_of(models, name)?;
-        let graph = match variant {
-            Some(variant) => path.join("onnx").join(format!("model_{variant}.onnx")),
-            None => path.join("onnx/model.onnx"),
+        let of_variant = |variant| match variant {
+            "fp32" => path.join("onnx/model.onnx"),
+            _ => path.join("onnx").join(format!("model_{variant}.onnx")),
+        };
+        let preferred = || variant.map(of_variant).filter(|graph| graph.is_file());
+        let graph = match named {
+            Some(named) => of_variant(named),
+            None => preferred().unwrap_or_else(|| of_variant("fp32")),
         };
         if !graph.is_file() {
             let graphs = graphs(&path);
@@ -196,17 +202,17 @@ mod tests {
     }
 
     fn error(models: &tempfile::TempDir, name: &str) -> String {
-        ModelFolder::find(models.path(), name).unwrap_err().to_string()
+        ModelFolder::find(models.path(), name, None).unwrap_err().to_string()
     }
 
     #[test]
     fn long_and_short_names_and_paths() {
         let models = models(&["org/a", "b"]);
         for (name, found) in [("org/a", "org/a"), ("a", "org/a"), ("b", "b")] {
-            assert_eq!(ModelFolder::find(models.path(), name).unwrap().name(), found);
+            assert_eq!(ModelFolder::find(models.path(), name, None).unwrap().name(), found);
         }
         let path = models.path().join("org/a").display().to_string();
-        assert_eq!(ModelFolder::find(models.path(), &path).unwrap().name(), "org/a");
+        assert_eq!(ModelFolder::find(models.path(), &path, None).unwrap().name(), "org/a");
     }
 
     #[test]
@@ -223,6 +229,22 @@ mod tests {
     fn ambiguous_short_names_are_refused() {
         let models = models(&["x/a", "y/a"]);
         assert_eq!(error(&models, "a"), "model 'a' is ambiguous: give one of 'x/a', 'y/a'");
+    }
+
+    #[test]
+    fn the_name_of_a_model_demands_a_variant_and_the_option_prefers_one() {
+        let models = models(&["a", "b"]);
+        std::fs::write(models.path().join("a/onnx/model_int8.onnx"), "").unwrap();
+        for (name, variant, found) in [
+            ("a", None, "a/onnx/model.onnx"),
+            ("a", Some("int8"), "a/onnx/model_int8.onnx"),
+            ("a@fp32", Some("int8"), "a/onnx/model.onnx"),
+            ("a@int8", Some("fp32"), "a/onnx/model_int8.onnx"),
+            ("b", Some("int8"), "b/onnx/model.onnx"),
+        ] {
+            let graph = ModelFolder::find(models.path(), name, variant).unwrap().graph;
+            assert_eq!(graph, models.path().join(found), "{name}, {variant:?}");
+        }
     }
 
     #[test]

@@ -1,26 +1,25 @@
 //! An ONNX graph, run by ONNX Runtime.
+use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use ort::ep;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor};
-use tokio::sync::{Mutex, OnceCell};
 
-use super::runtime;
-use crate::blocking::blocking;
+use super::{optimized, runtime};
 use crate::error::{Error, Result, query_err};
 
-/// A graph that is loaded when it is first run, and then stays.
+/// A graph in a file, which is not read before a session is opened.
 #[derive(Debug)]
 pub(super) struct Graph {
     path: PathBuf,
-    /// Runs of one graph follow each other: each uses all cores.
-    session: OnceCell<Arc<Mutex<Session>>>,
+    memory_arena: bool,
 }
 
 /// An input of the graph. `ort` panics if a tensor is made before the library is loaded, so none is made outside.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(super) struct GraphInput {
     pub(super) name: &'static str,
     pub(super) shape: Vec<usize>,
     pub(super) numbers: Numbers,
@@ -33,7 +32,7 @@ pub(super) enum Numbers {
     F32(Vec<f32>),
 }
 
-impl Input {
+impl GraphInput {
     fn into_tensor(self) -> ort::Result<SessionInputValue<'static>> {
         Ok(match self.numbers {
             Numbers::I64(numbers) => Tensor::from_array((self.shape, numbers))?.into(),
@@ -43,69 +42,64 @@ impl Input {
 }
 
 impl Graph {
-    /// The graph in a file, which is not read yet.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, session: OnceCell::new() }
+    /// `memory_arena`: whether a session keeps the memory of its runs for later runs, instead of giving it back.
+    pub(super) fn new(path: PathBuf, memory_arena: bool) -> Self {
+        Self { path, memory_arena }
+    }
+
+    /// Another session of one thread. Sessions share the weights' memory where the optimised graph can be cached.
+    pub(super) fn open(&self) -> Result<Session> {
+        let environment = runtime::environment()?;
+        let builder = || {
+            let builder = Session::builder(&environment)?
+                .with_intra_threads(1)?
+                // batches differ in shape: a plan of the memory would be made for each, and kept
+                .with_memory_pattern(false)?
+                .with_execution_providers([ep::CPU::default()
+                    .with_arena_allocator(self.memory_arena)
+                    .build()])?;
+            Ok::<SessionBuilder, ort::Error>(builder)
+        };
+        let plain = || {
+            let builder = builder()?.with_optimization_level(GraphOptimizationLevel::All)?;
+            { builder }.commit_from_file(&self.path)
+        };
+        match optimized::open(&self.path, builder) {
+            Some(session) => Ok(session),
+            None => plain().map_err(|error: ort::Error| {
+                Error::Query(format!("cannot load the model {}: {error}", self.path.display()))
+            }),
+        }
     }
 
     /// Runs the graph with those of `inputs` that it asks for, and hands the shape and the numbers of the first of
     /// `outputs` that it has, or else of its first output, to `read`.
-    ///
-    /// All of it is done off the async workers. When the future is dropped, a run that has begun is not awaited, and
-    /// one that has not begun never begins.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(super) fn run<T>(
         &self,
-        inputs: Vec<Input>,
-        outputs: &'static [&'static str],
-        read: impl FnOnce(&[usize], &[f32]) -> Result<T> + Send + 'static,
+        session: &mut Session,
+        inputs: Vec<GraphInput>,
+        outputs: &[&str],
+        read: impl FnOnce(&[usize], &[f32]) -> Result<T>,
     ) -> Result<T> {
-        let session = self.session.get_or_try_init(|| self.load()).await?;
-        let mut session = Arc::clone(session).lock_owned().await;
-        let path = self.path.clone();
-        blocking(move || {
-            let failed = |error: &dyn std::fmt::Display| {
-                Error::Data(format!("cannot run {}: {error}", path.display()))
-            };
-            let asked: Vec<&str> = session.inputs().iter().map(Outlet::name).collect();
-            if let Some(unknown) = asked.iter().find(|asked| inputs.iter().all(|input| input.name != **asked))
-            {
-                return query_err!("{} asks for an unknown input '{unknown}'", path.display());
-            }
-            let inputs = inputs.into_iter().filter(|input| asked.contains(&input.name));
-            let inputs: ort::Result<Vec<_>> =
-                inputs.map(|input| Ok((input.name, input.into_tensor()?))).collect();
-            let names: Vec<&str> = session.outputs().iter().map(Outlet::name).collect();
-            let Some(name) = outputs.iter().find(|name| names.contains(name)).or(names.first()) else {
-                return query_err!("{} has no output", path.display());
-            };
-            let name = (*name).to_owned();
-            let results = session.run(inputs.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
-            let (shape, values) = results[name.as_str()].try_extract_tensor::<f32>().map_err(|error| {
-                Error::Query(format!("{} does not return 32-bit floats: {error}", path.display()))
-            })?;
-            let shape: Vec<usize> =
-                shape.iter().map(|&side| usize::try_from(side).unwrap_or_default()).collect();
-            read(&shape, values)
-        })
-        .await
-    }
-
-    async fn load(&self) -> Result<Arc<Mutex<Session>>> {
-        let path = self.path.clone();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        blocking(move || {
-            let failed = |error: &dyn std::fmt::Display| {
-                Error::Query(format!("cannot load the model {}: {error}", path.display()))
-            };
-            let environment = runtime::environment()?;
-            let session = Session::builder(&environment)
-                .map_err(|e| failed(&e))?
-                .with_intra_threads(threads)
-                .map_err(|e| failed(&e))?
-                .commit_from_file(&path)
-                .map_err(|e| failed(&e))?;
-            Ok(Arc::new(Mutex::new(session)))
-        })
-        .await
+        let path = self.path.display();
+        let failed = |error: &dyn Display| Error::Data(format!("cannot run {path}: {error}"));
+        let asked: Vec<&str> = session.inputs().iter().map(Outlet::name).collect();
+        if let Some(unknown) = asked.iter().find(|asked| inputs.iter().all(|input| input.name != **asked)) {
+            return query_err!("{path} asks for an unknown input '{unknown}'");
+        }
+        let inputs = inputs.into_iter().filter(|input| asked.contains(&input.name));
+        let inputs: ort::Result<Vec<_>> =
+            inputs.map(|input| Ok((input.name, input.into_tensor()?))).collect();
+        let names: Vec<&str> = session.outputs().iter().map(Outlet::name).collect();
+        let Some(name) = outputs.iter().find(|name| names.contains(name)).or(names.first()) else {
+            return query_err!("{path} has no output");
+        };
+        let name = (*name).to_owned();
+        let results = session.run(inputs.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
+        let (shape, values) = results[name.as_str()]
+            .try_extract_tensor::<f32>()
+            .map_err(|error| Error::Query(format!("{path} does not return 32-bit floats: {error}")))?;
+        let shape: Vec<usize> = shape.iter().map(|&side| usize::try_from(side).unwrap_or_default()).collect();
+        read(&shape, values)
     }
 }

@@ -12,6 +12,10 @@
 //! | `config_sentence_transformers.json` | prefixes of queries and documents |
 //! | `preprocessor_config.json` | pixels to input tensor |
 //! | `onnx/model.onnx`, `onnx/model_VARIANT.onnx` | the graph |
+//!
+//! From a call to its vectors: inputs are tokenised or preprocessed (`text`, `image`), wait with those of all other
+//! calls (`queue`), and are run in batches on all cores (`scheduler`) by sessions over an ONNX graph (`graph`), whose
+//! optimised form is kept (`optimized`).
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -24,34 +28,40 @@ mod folder;
 mod graph;
 mod home;
 mod image;
+mod optimized;
 mod pooling;
 mod preprocess;
+mod queue;
 mod runtime;
+mod scheduler;
+#[doc(hidden)]
+pub mod stages;
 mod text;
 
 use folder::ModelFolder;
-use image::LocalImageModel;
+use image::{LocalImageEmbedder, LocalImageModel};
 use text::{LocalTextEmbedder, LocalTextModel};
 
-/// Models by the path of their graph, for the whole process: weights are loaded once, however many sessions and
-/// queries use them.
-type Models<M> = LazyLock<Mutex<HashMap<PathBuf, Arc<M>>>>;
+/// Models by the path of their graph and whether they have a memory arena, for the whole process: weights are loaded
+/// once, however many sessions and queries use them, and all of these share one scheduler.
+type Models<M> = LazyLock<Mutex<HashMap<(PathBuf, bool), Arc<M>>>>;
 static TEXT_MODELS: Models<LocalTextModel> = LazyLock::new(Mutex::default);
 static IMAGE_MODELS: Models<LocalImageModel> = LazyLock::new(Mutex::default);
 
 /// The model of a graph, opened where no session has opened it before.
 fn shared<M>(
     models: &Models<M>,
-    folder: ModelFolder,
-    open: impl FnOnce(ModelFolder) -> Result<M>,
+    folder: &ModelFolder,
+    memory_arena: bool,
+    open: impl FnOnce(&ModelFolder, bool) -> Result<M>,
 ) -> Result<Arc<M>> {
     let mut models = models.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(model) = models.get(folder.graph()) {
+    let key = (folder.graph().to_owned(), memory_arena);
+    if let Some(model) = models.get(&key) {
         return Ok(Arc::clone(model));
     }
-    let path = folder.graph().to_owned();
-    let model = Arc::new(open(folder)?);
-    models.insert(path, Arc::clone(&model));
+    let model = Arc::new(open(folder, memory_arena)?);
+    models.insert(key, Arc::clone(&model));
     Ok(model)
 }
 
@@ -85,23 +95,23 @@ impl Provider for LocalProvider {
     }
 
     fn text_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn TextEmbedder>> {
-        let folder = ModelFolder::find(&self.models, &request.model)?;
+        let folder = ModelFolder::find(&self.models, &request.model, request.local.variant.as_deref())?;
         if !folder.embeds_text() && folder.embeds_images() {
             return query_err!("model '{}' embeds images, not text: use embed_image", request.model);
         }
-        let model = shared(&TEXT_MODELS, folder, LocalTextModel::open)?;
+        let model = shared(&TEXT_MODELS, &folder, request.local.memory_arena, LocalTextModel::open)?;
         check_dimensions(request, model.space().dimensions())?;
-        Ok(Arc::new(LocalTextEmbedder::new(model, request.input_type)))
+        Ok(Arc::new(LocalTextEmbedder::new(model, request.input_type, request.local.threads)))
     }
 
     fn image_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn ImageEmbedder>> {
-        let folder = ModelFolder::find(&self.models, &request.model)?;
+        let folder = ModelFolder::find(&self.models, &request.model, request.local.variant.as_deref())?;
         if !folder.embeds_images() && folder.embeds_text() {
             return query_err!("model '{}' embeds text, not images: use embed_text", request.model);
         }
-        let model = shared(&IMAGE_MODELS, folder, LocalImageModel::open)?;
+        let model = shared(&IMAGE_MODELS, &folder, request.local.memory_arena, LocalImageModel::open)?;
         check_dimensions(request, model.space().dimensions())?;
-        Ok(model)
+        Ok(Arc::new(LocalImageEmbedder { model, threads: request.local.threads }))
     }
 }
 

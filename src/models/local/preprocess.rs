@@ -83,8 +83,8 @@ impl Preprocessor {
         })
     }
 
-    /// Appends the tensor of an image and returns its width and height.
-    pub(super) fn append(&self, image: Image<'_>, tensor: &mut Vec<f32>) -> Result<(u32, u32)> {
+    /// The pixels of the tensor: RGB, resized and cropped.
+    pub(super) fn pixels<'a>(&self, image: Image<'a>) -> Result<Image<'a>> {
         let mut image = convert(image, Mode::Rgb);
         if let Some((size, filter)) = self.resize {
             let (width, height) = size.of(image.width(), image.height());
@@ -102,13 +102,16 @@ impl Preprocessor {
         {
             image = crop_center(&image, width, height)?;
         }
-        let (pixels, _) = image.pixels().as_chunks::<3>();
-        tensor.reserve(image.pixels().len());
+        Ok(image)
+    }
+
+    /// Appends the tensor of an image's pixels.
+    pub(super) fn append(&self, rgb: &[u8], tensor: &mut Vec<f32>) {
+        let (pixels, _) = rgb.as_chunks::<3>();
         for channel in 0..3 {
             let (scale, offset) = (self.scale[channel], self.offset[channel]);
             tensor.extend(pixels.iter().map(|pixel| f32::from(pixel[channel]) * scale + offset));
         }
-        Ok((image.width(), image.height()))
     }
 }
 
@@ -161,8 +164,7 @@ mod tests {
                 "image_mean": [1, 2, 3], "image_std": [1, 2, 4]}"#,
         );
         let mut tensor = Vec::new();
-        let image = Image::new(2, 1, Mode::Rgb, vec![10, 20, 30, 20, 60, 110]).unwrap();
-        assert_eq!(preprocessor.append(image, &mut tensor).unwrap(), (2, 1));
+        preprocessor.append(&[10, 20, 30, 20, 60, 110], &mut tensor);
         let expected = [0.0, 1.0, 0.0, 2.0, 0.0, 2.0];
         assert!(tensor.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{tensor:?}");
     }
@@ -173,10 +175,9 @@ mod tests {
             r#"{"do_resize": true, "size": {"shortest_edge": 4}, "resample": 3,
                 "do_center_crop": true, "crop_size": {"height": 2, "width": 2}}"#,
         );
-        let mut tensor = Vec::new();
         let image = Image::new(8, 16, Mode::L, vec![9; 128]).unwrap();
-        assert_eq!(preprocessor.append(image, &mut tensor).unwrap(), (2, 2));
-        assert_eq!(tensor, vec![9.0; 12]);
+        let expected = Image::new(2, 2, Mode::Rgb, vec![9; 12]).unwrap();
+        assert_eq!(preprocessor.pixels(image).unwrap(), expected);
         assert_eq!(Size::ShortestEdge { shortest_edge: 256 }.of(451, 300), (384, 256));
     }
 
@@ -184,7 +185,7 @@ mod tests {
     fn a_thread_of_pixels_is_refused_before_it_becomes_a_rope() {
         let preprocessor = preprocessor(r#"{"do_resize": true, "size": {"shortest_edge": 256}}"#);
         let image = Image::new(1, 16_384, Mode::L, vec![0; 16_384]).unwrap();
-        let error = preprocessor.append(image, &mut Vec::new()).unwrap_err().to_string();
+        let error = preprocessor.pixels(image).unwrap_err().to_string();
         assert!(error.contains("1x16384 is too elongated"), "{error}");
     }
 }

@@ -1,124 +1,197 @@
-//! Text models: tokens, request batches, pooling.
+//! Text models: tokens, one run of a batch, pooling.
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokenizers::{Encoding, Tokenizer, TruncationParams};
+use ort::session::Session;
+use tokenizers::{Tokenizer, TruncationParams};
 use tokio::sync::OnceCell;
 
 use super::config::TextConfig;
 use super::folder::ModelFolder;
-use super::graph::{Graph, Input, Numbers};
+use super::graph::{Graph, GraphInput, Numbers};
 use super::pooling::normalize;
-use crate::blocking::{blocking, compute};
-use crate::error::{Error, Result, query_err};
+use super::queue::Input;
+use super::scheduler::{Model, Scheduler};
+use crate::blocking::blocking;
+use crate::error::{Error, Result, data_err, query_err};
 use crate::models::{Embeddings, InputType, TextEmbedder};
 use crate::types::embedding::EmbeddingSpace;
 
-/// Padded tokens of one run of the graph. Runs of about this size keep their activations in a core's cache; with
-/// MiniLM, 384 was the fastest of 128 to 4,096 on the machines it was measured on.
-const RUN_TOKENS: usize = 384;
+/// Padded tokens of one run of the graph. A run of about this size keeps its activations in the cache of its core;
+/// see benches/README.md for what others cost.
+const RUN_TOKENS: usize = 256;
 
 /// Outputs that hold a text's vector, or its tokens' vectors.
-const OUTPUTS: &[&str] = &["sentence_embedding", "text_embeds", "last_hidden_state", "token_embeddings"];
+pub(super) const OUTPUTS: &[&str] =
+    &["sentence_embedding", "text_embeds", "last_hidden_state", "token_embeddings"];
+
+/// A text as tokens, at least one. The length is first: it decides the order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tokens {
+    length: usize,
+    ids: Box<[u32]>,
+}
+
+impl Tokens {
+    fn new(ids: &[u32]) -> Self {
+        Self { length: ids.len(), ids: ids.into() }
+    }
+}
+
+impl Input for Tokens {
+    fn size(&self) -> u64 {
+        self.length as u64
+    }
+
+    fn admits(&self, _: &Self, count: usize) -> bool {
+        (count + 1) * self.length <= RUN_TOKENS
+    }
+}
+
+/// From tokens to vectors.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    name: String,
+    pub(super) config: TextConfig,
+    pub(super) graph: Graph,
+}
+
+impl Model for Encoder {
+    type Input = Tokens;
+    type Session = Session;
+
+    fn dimensions(&self) -> usize {
+        self.config.space.dimensions()
+    }
+
+    fn open(&self) -> Result<Session> {
+        self.graph.open()
+    }
+
+    fn run(&self, session: &mut Session, texts: &[&Tokens]) -> Result<Vec<f32>> {
+        self.graph.run(session, self.tensors(texts), OUTPUTS, |shape, output| self.pool(texts, shape, output))
+    }
+}
+
+impl Encoder {
+    /// Reads the configuration of a model, whose graph is given.
+    pub(super) fn new(folder: &ModelFolder, graph: Graph) -> Result<Self> {
+        Ok(Self { name: folder.name().to_owned(), config: TextConfig::read(folder)?, graph })
+    }
+
+    /// The inputs of the graph, padded to the longest text.
+    pub(super) fn tensors(&self, texts: &[&Tokens]) -> Vec<GraphInput> {
+        let padded = texts.iter().map(|text| text.length).max().unwrap_or(0);
+        let (mut ids, mut mask) = (Vec::new(), Vec::new());
+        for (row, text) in (1..).zip(texts) {
+            ids.extend(text.ids.iter().map(|&id| i64::from(id)));
+            ids.resize(row * padded, i64::from(self.config.pad_token));
+            mask.resize(ids.len() + text.length - padded, 1_i64);
+            mask.resize(row * padded, 0);
+        }
+        let types = vec![0_i64; ids.len()];
+        let input = |name, numbers| GraphInput {
+            name,
+            shape: vec![texts.len(), padded],
+            numbers: Numbers::I64(numbers),
+        };
+        vec![input("input_ids", ids), input("attention_mask", mask), input("token_type_ids", types)]
+    }
+
+    /// The texts' vectors, from an output of the graph.
+    pub(super) fn pool(&self, texts: &[&Tokens], shape: &[usize], output: &[f32]) -> Result<Vec<f32>> {
+        let (rows, dimensions) = (texts.len(), self.dimensions());
+        let mut vectors = match *shape {
+            [found, size] if (found, size) == (rows, dimensions) => output.to_vec(),
+            [found, padded, size] if (found, size) == (rows, dimensions) => {
+                let mut vectors = vec![0.0; rows * dimensions];
+                let of_texts = output.chunks_exact(padded * dimensions);
+                for ((tokens, text), vector) in of_texts.zip(texts).zip(vectors.chunks_exact_mut(dimensions))
+                {
+                    self.config.pooling.pool(&tokens[..text.length.min(padded) * dimensions], vector);
+                }
+                vectors
+            }
+            _ => {
+                return query_err!(
+                    "model '{}' returned an output of shape {shape:?}, expected {dimensions} numbers a text or a token",
+                    self.name
+                );
+            }
+        };
+        if self.config.normalize {
+            vectors.chunks_exact_mut(dimensions).for_each(normalize);
+        }
+        Ok(vectors)
+    }
+}
 
 /// A text model of the process.
 #[derive(Debug)]
 pub(super) struct LocalTextModel {
     folder: ModelFolder,
-    config: TextConfig,
-    graph: Graph,
     tokenizer: OnceCell<Arc<Tokenizer>>,
+    scheduler: Scheduler<Encoder>,
 }
 
 impl LocalTextModel {
     /// Reads the model's configuration; tokenizer and weights are loaded by the first call.
-    pub(super) fn open(folder: ModelFolder) -> Result<Self> {
-        let config = TextConfig::read(&folder)?;
+    pub(super) fn open(folder: &ModelFolder, memory_arena: bool) -> Result<Self> {
+        let encoder = Encoder::new(folder, Graph::new(folder.graph().to_owned(), memory_arena))?;
         folder.require("tokenizer.json")?;
-        let graph = Graph::new(folder.graph().to_owned());
-        Ok(Self { folder, config, graph, tokenizer: OnceCell::new() })
+        Ok(Self { folder: folder.clone(), tokenizer: OnceCell::new(), scheduler: Scheduler::new(encoder) })
+    }
+
+    fn config(&self) -> &TextConfig {
+        &self.scheduler.model().config
     }
 
     pub(super) fn space(&self) -> &EmbeddingSpace {
-        &self.config.space
+        &self.config().space
     }
 
     async fn tokenizer(&self) -> Result<Arc<Tokenizer>> {
         let load = || {
-            let (folder, max_length) = (self.folder.clone(), self.config.max_tokens);
-            blocking(move || {
-                let failed = |error| {
-                    Error::Query(format!("cannot use tokenizer.json of model '{}': {error}", folder.name()))
-                };
-                let mut tokenizer = Tokenizer::from_bytes(folder.read("tokenizer.json")?).map_err(failed)?;
-                // the file may ask for a fixed length: we pad to the longest text of a run, and cut at the model's
-                tokenizer.with_padding(None);
-                let truncation = TruncationParams { max_length, ..TruncationParams::default() };
-                tokenizer.with_truncation(Some(truncation)).map_err(failed)?;
-                Ok(Arc::new(tokenizer))
-            })
+            let (folder, max_length) = (self.folder.clone(), self.config().max_tokens);
+            blocking(move || load_tokenizer(&folder, max_length).map(Arc::new))
         };
         self.tokenizer.get_or_try_init(load).await.cloned()
     }
-
-    /// One run of the graph; the texts' vectors in the order of `texts`.
-    async fn run(&self, texts: &[&Encoding]) -> Result<Vec<f32>> {
-        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
-        let padded = lengths.iter().copied().max().unwrap_or(0);
-        let (mut ids, mut mask) = (Vec::new(), Vec::new());
-        for text in texts {
-            let padding = padded - text.len();
-            ids.extend(text.get_ids().iter().map(|&id| i64::from(id)));
-            ids.extend(std::iter::repeat_n(i64::from(self.config.pad_token), padding));
-            mask.extend(std::iter::repeat_n(1_i64, text.len()));
-            mask.extend(std::iter::repeat_n(0, padding));
-        }
-        let types = vec![0_i64; ids.len()];
-        let input =
-            |name, numbers| Input { name, shape: vec![texts.len(), padded], numbers: Numbers::I64(numbers) };
-        let inputs =
-            vec![input("input_ids", ids), input("attention_mask", mask), input("token_type_ids", types)];
-
-        let (pooling, normalized) = (self.config.pooling, self.config.normalize);
-        let (name, dimensions) = (self.folder.name().to_owned(), self.config.space.dimensions());
-        let read = move |shape: &[usize], output: &[f32]| {
-            let rows = lengths.len();
-            let mut vectors = if shape == [rows, dimensions] {
-                output.to_vec()
-            } else if shape == [rows, padded, dimensions] {
-                let mut vectors = vec![0.0; rows * dimensions];
-                let of_texts = output.chunks_exact(padded * dimensions);
-                for ((tokens, length), vector) in
-                    of_texts.zip(lengths).zip(vectors.chunks_exact_mut(dimensions))
-                {
-                    pooling.pool(&tokens[..length * dimensions], vector);
-                }
-                vectors
-            } else {
-                return query_err!(
-                    "model '{name}' returned an output of shape {shape:?}, expected {dimensions} numbers a text or a token"
-                );
-            };
-            if normalized {
-                vectors.chunks_exact_mut(dimensions).for_each(normalize);
-            }
-            Ok(vectors)
-        };
-        self.graph.run(inputs, OUTPUTS, read).await
-    }
 }
 
-/// A text model, and what it puts before each text.
+/// Reads the tokenizer of a model, that cuts texts at the model's length.
+pub(super) fn load_tokenizer(folder: &ModelFolder, max_length: usize) -> Result<Tokenizer> {
+    let failed =
+        |error| Error::Query(format!("cannot use tokenizer.json of model '{}': {error}", folder.name()));
+    let mut tokenizer = Tokenizer::from_bytes(folder.read("tokenizer.json")?).map_err(failed)?;
+    // the file may ask for a fixed length: we pad to the longest text of a run, and cut at the model's
+    tokenizer.with_padding(None);
+    let truncation = TruncationParams { max_length, ..TruncationParams::default() };
+    tokenizer.with_truncation(Some(truncation)).map_err(failed)?;
+    Ok(tokenizer)
+}
+
+/// The tokens of each text, which can be none.
+pub(super) fn tokenize(tokenizer: &Tokenizer, texts: Vec<String>) -> Result<Vec<Tokens>> {
+    let tokens = texts.into_iter().map(|text| match tokenizer.encode_fast(text, true) {
+        Ok(encoding) => Ok(Tokens::new(encoding.get_ids())),
+        Err(error) => data_err!("cannot tokenize a text: {error}"),
+    });
+    tokens.collect()
+}
+
+/// A text model, what it puts before each text, and how many runs a call may have at a time.
 #[derive(Debug)]
 pub(super) struct LocalTextEmbedder {
     model: Arc<LocalTextModel>,
     prefix: String,
+    threads: usize,
 }
 
 impl LocalTextEmbedder {
-    pub(super) fn new(model: Arc<LocalTextModel>, input_type: Option<InputType>) -> Self {
-        let prefix = model.config.prefix(input_type).to_owned();
-        Self { model, prefix }
+    pub(super) fn new(model: Arc<LocalTextModel>, input_type: Option<InputType>, threads: usize) -> Self {
+        let prefix = model.config().prefix(input_type).to_owned();
+        Self { model, prefix, threads }
     }
 }
 
@@ -128,68 +201,27 @@ impl TextEmbedder for LocalTextEmbedder {
         self.model.space()
     }
 
-    /// Many, so that texts of similar length meet in one run.
+    /// Few, as they are tokenised one after the other; calls meet again in the runs of the model.
     fn max_inputs(&self) -> usize {
-        2048
+        256
     }
 
     async fn embed(&self, texts: &[&str]) -> Result<Embeddings> {
-        let tokenizer = self.model.tokenizer().await?;
-        let prefixed: Vec<String> = match self.prefix.as_str() {
-            "" => Vec::new(),
-            prefix => texts.iter().map(|text| format!("{prefix}{text}")).collect(),
-        };
-        let inputs =
-            if prefixed.is_empty() { texts.to_vec() } else { prefixed.iter().map(String::as_str).collect() };
-        let encodings = compute(|| tokenizer.encode_batch_fast(inputs, true))
-            .map_err(|error| Error::Data(format!("cannot tokenize a text: {error}")))?;
+        // the tokenizer and the weights are loaded side by side
+        let (tokenizer, ()) = tokio::try_join!(self.model.tokenizer(), self.model.scheduler.prepare())?;
+        let prefixed: Vec<String> = texts.iter().map(|text| format!("{}{text}", self.prefix)).collect();
+        let inputs = blocking(move || tokenize(&tokenizer, prefixed)).await?;
+        let tokens = inputs.iter().map(|input| input.length).sum();
 
         // a text without any token, where the tokenizer adds none, keeps a vector of zeros
-        let mut by_length: Vec<usize> =
-            (0..encodings.len()).filter(|&text| !encodings[text].is_empty()).collect();
-        by_length.sort_by_key(|&text| encodings[text].len());
+        let (full, inputs): (Vec<usize>, Vec<Tokens>) =
+            inputs.into_iter().enumerate().filter(|(_, input)| input.length > 0).unzip();
         let dimensions = self.space().dimensions();
+        let vectors = self.model.scheduler.embed(inputs, self.threads).await?;
         let mut values = vec![0.0; texts.len() * dimensions];
-        for run in runs(&by_length, |text| encodings[text].len()) {
-            let vectors =
-                self.model.run(&run.iter().map(|&text| &encodings[text]).collect::<Vec<_>>()).await?;
-            for (&text, vector) in run.iter().zip(vectors.chunks_exact(dimensions)) {
-                values[text * dimensions..(text + 1) * dimensions].copy_from_slice(vector);
-            }
+        for (text, vector) in full.into_iter().zip(vectors.chunks_exact(dimensions)) {
+            values[text * dimensions..][..dimensions].copy_from_slice(vector);
         }
-        Embeddings::new(texts.len(), dimensions, values)
-    }
-}
-
-/// Cuts texts that are sorted by length into runs of at most [`RUN_TOKENS`] padded tokens, and at least one text.
-fn runs(by_length: &[usize], length: impl Fn(usize) -> usize) -> Vec<&[usize]> {
-    let (mut runs, mut start) = (Vec::new(), 0);
-    for (at, &text) in by_length.iter().enumerate() {
-        if at > start && (at + 1 - start) * length(text) > RUN_TOKENS {
-            runs.push(&by_length[start..at]);
-            start = at;
-        }
-    }
-    if start < by_length.len() {
-        runs.push(&by_length[start..]);
-    }
-    runs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_hold_every_text_once_within_the_budget() {
-        let lengths = [3, 3, 100, 100, 100, 200, 500, 600];
-        let order: Vec<usize> = (0..lengths.len()).collect();
-        let runs = runs(&order, |text| lengths[text]);
-        assert_eq!(runs.concat(), order);
-        for run in &runs {
-            let longest = lengths[*run.last().unwrap()];
-            assert!(run.len() == 1 || run.len() * longest <= RUN_TOKENS, "{run:?}");
-        }
-        assert_eq!(runs.len(), 5);
+        Ok(Embeddings::new(texts.len(), dimensions, values)?.with_tokens(tokens))
     }
 }
