@@ -1,9 +1,11 @@
-//! The physical operator that runs async calls: it streams, it calls once, and its memory is bounded.
+//! Physical operators: how rows stream through async calls, and how the nearest of many pairs of vectors are found.
 //!
-//! [`AsyncCallsExec`] takes the place of DataFusion's `AsyncFuncExec`. Its input is cut into slices
-//! ([`slices`]), of which a few are in flight at the same time ([`stream`]), each in a task of its own, and come out in
-//! order. In a slice, every call ([`running_call`]) evaluates its arguments, looks up which inputs the query has seen
-//! ([`results`], by [`keys`]), and hands the others to the function.
+//! [`AsyncCallsExec`] takes the place of DataFusion's `AsyncFuncExec`. Its input is cut into slices (`slices`), of which
+//! a few are in flight at the same time (`stream`), each in a task of its own, and come out in order. In a slice, every
+//! call (`running_call`) evaluates its arguments, looks up which inputs the query has seen (`results`, by `keys`), and
+//! hands the others to the function.
+//!
+//! [`NearestJoinExec`] takes the place of a cross join.
 
 mod async_calls;
 mod call;

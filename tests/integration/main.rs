@@ -7,6 +7,7 @@ mod http;
 mod images;
 mod local_models;
 mod mock;
+mod nearest;
 mod pixels;
 mod register;
 mod slt;

@@ -1,0 +1,147 @@
+//! Cross joins of vectors, of whose pairs only the nearest are wanted: the same answers, with and without
+//! `semantic.nearest_join`.
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::physical_plan::displayable;
+use datafusion::prelude::SessionContext;
+use datafusion_semantic::session;
+
+/// Numbers that look random, the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+
+    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len())]
+    }
+}
+
+async fn run(ctx: &SessionContext, sql: &str) -> String {
+    let batches = session::sql(ctx, sql).await.unwrap().collect().await.unwrap();
+    pretty_format_batches(&batches).unwrap().to_string()
+}
+
+/// Tables `queries (q, kind, v)` and `documents (d, kind, v)` of vectors of 5 dimensions: with NULLs, equal vectors, a
+/// zero vector and infinities among them.
+async fn tables(partitions: usize) -> SessionContext {
+    let ctx = session::new().unwrap();
+    let vector = "CASE WHEN i % 17 = 5 THEN NULL WHEN i % 50 = 7 THEN [0, 0, 0, 0, 0] ELSE \
+                  [sin(i % 90), cos(i % 90 * 3), sin(i % 90 * 7), i % 90 / 100.0, CASE WHEN i = 33 THEN 1e300 ELSE 0.5 END] END";
+    run(&ctx, &format!("SET datafusion.execution.target_partitions = {partitions}")).await;
+    run(&ctx, "SET datafusion.execution.batch_size = 100").await;
+    for (table, key, rows) in [("queries", "q", 30), ("documents", "d", 700)] {
+        let sql = format!(
+            "CREATE TABLE {table} AS SELECT i AS {key}, i % 3 AS kind, \
+             arrow_cast({vector}, 'FixedSizeList(5, Float32)') AS v FROM generate_series(1, {rows}) AS t(i)"
+        );
+        run(&ctx, &sql).await;
+    }
+    ctx
+}
+
+fn statement(random: &mut Random) -> String {
+    let (function, order) = match random.below(5) {
+        0 => ("cosine_distance", "ASC"),
+        1 => ("cosine_similarity", "DESC"),
+        2 => ("inner_product", "DESC"),
+        3 => ("l2_distance", "ASC"),
+        _ => ("l1_distance", "ASC"),
+    };
+    let arguments = random.pick(&["queries.v, documents.v", "documents.v, queries.v"]);
+    let distance = format!("{function}({arguments})");
+    let nulls = random.pick(&["", " NULLS FIRST", " NULLS LAST"]);
+    let k = random.below(12);
+    let joined = random.pick(&["queries CROSS JOIN documents", "queries, documents"]);
+    let filter = random.pick(&["", " WHERE d % 2 = 0", " WHERE queries.kind = 1 AND d > 20"]);
+    match random.below(5) {
+        0 => format!(
+            "SELECT q, d, {distance} AS distance FROM {joined}{filter} ORDER BY distance {order}{nulls}, q, d LIMIT {k}"
+        ),
+        1 => format!(
+            "SELECT q, d FROM {joined}{filter} ORDER BY {distance} {order}{nulls}, d DESC, q LIMIT {k} OFFSET {}",
+            random.below(5)
+        ),
+        2 => format!(
+            "SELECT q, d, n FROM (SELECT q, d, ROW_NUMBER() OVER (PARTITION BY q ORDER BY {distance} {order}{nulls}, d) AS n \
+             FROM {joined}{filter}) WHERE n {} {k} ORDER BY q, n",
+            random.pick(&["<=", "<", "="])
+        ),
+        3 => format!(
+            "SELECT queries.kind, d FROM {joined}{filter} \
+             QUALIFY ROW_NUMBER() OVER (PARTITION BY queries.kind ORDER BY {distance} {order}{nulls}, d, q) <= {k} \
+             ORDER BY 1, 2"
+        ),
+        _ => format!("SELECT q, min({distance}) FROM {joined}{filter} GROUP BY q ORDER BY q"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_statements_have_the_same_rows_in_the_same_order() {
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let mut pruned = 0;
+    for partitions in [1, 4] {
+        let ctx = tables(partitions).await;
+        for _ in 0..100 {
+            let sql = statement(&mut random);
+            run(&ctx, "SET semantic.nearest_join = true").await;
+            let plan = session::sql(&ctx, &sql).await.unwrap().create_physical_plan().await.unwrap();
+            pruned +=
+                usize::from(displayable(plan.as_ref()).indent(false).to_string().contains("NearestJoinExec"));
+            let found = run(&ctx, &sql).await;
+            run(&ctx, "SET semantic.nearest_join = false").await;
+            assert_eq!(found, run(&ctx, &sql).await, "{partitions} partitions: {sql}");
+        }
+    }
+    assert!(pruned > 100, "{pruned} of 200 statements have the operator");
+}
+
+#[tokio::test]
+async fn explain_shows_the_join_and_what_it_left_out() {
+    let ctx = tables(1).await;
+    let sql = "SELECT q, d FROM queries CROSS JOIN documents \
+               QUALIFY ROW_NUMBER() OVER (PARTITION BY q ORDER BY l2_distance(queries.v, documents.v)) <= 3";
+    let plan = run(&ctx, &format!("EXPLAIN {sql}")).await;
+    assert!(
+        plan.contains(
+            "NearestJoinExec: k=3, metric=L2Distance, vectors=[v@1, v@1], dimensions=5, block_rows=256"
+        ),
+        "{plan}"
+    );
+    let plan = run(&ctx, &format!("EXPLAIN ANALYZE {sql}")).await;
+    assert!(plan.contains("pruned_pairs="), "{plan}");
+    run(&ctx, "SET semantic.nearest_join = false").await;
+    let plan = run(&ctx, &format!("EXPLAIN {sql}")).await;
+    assert!(plan.contains("CrossJoinExec") && !plan.contains("NearestJoinExec"), "{plan}");
+}
+
+/// What else a query computes of all pairs needs all pairs.
+#[tokio::test]
+async fn other_queries_keep_all_pairs() {
+    let ctx = tables(1).await;
+    let distance = "l2_distance(queries.v, documents.v)";
+    for sql in [
+        format!("SELECT q, min({distance}), count(*) FROM queries CROSS JOIN documents GROUP BY q"),
+        format!("SELECT d, min({distance}) FROM queries CROSS JOIN documents GROUP BY d"),
+        format!("SELECT q, max({distance}) FROM queries CROSS JOIN documents GROUP BY q"),
+        format!("SELECT q, d FROM queries CROSS JOIN documents ORDER BY {distance}"),
+        format!("SELECT q, d FROM queries CROSS JOIN documents ORDER BY {distance} DESC LIMIT 3"),
+        format!("SELECT q, d FROM queries CROSS JOIN documents ORDER BY round({distance}) LIMIT 3"),
+        format!("SELECT q, d FROM queries CROSS JOIN documents WHERE q + d > 9 ORDER BY {distance} LIMIT 3"),
+        format!(
+            "SELECT q, d, count(*) OVER () FROM queries CROSS JOIN documents \
+             QUALIFY ROW_NUMBER() OVER (PARTITION BY q ORDER BY {distance}) <= 3"
+        ),
+        format!(
+            "SELECT q, d FROM queries CROSS JOIN documents \
+             QUALIFY ROW_NUMBER() OVER (PARTITION BY d ORDER BY {distance}) <= 3"
+        ),
+    ] {
+        let plan = run(&ctx, &format!("EXPLAIN {sql}")).await;
+        assert!(!plan.contains("NearestJoinExec"), "{sql}\n{plan}");
+    }
+}
