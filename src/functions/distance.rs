@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int8Type, UInt8Typ
 use datafusion::common::{Result, ScalarValue, exec_err, internal_err, plan_err};
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
 use super::arguments::{Arguments, signature};
@@ -37,6 +37,14 @@ pub(super) struct Distance {
     measure: Measure,
     documentation: Option<Documentation>,
     signature: Signature,
+}
+
+/// The metric that a function of ours computes for two vectors, if it does.
+pub(crate) fn metric_of(function: &ScalarUDF) -> Option<Metric> {
+    match function.inner().downcast_ref::<Distance>()?.measure {
+        Measure::Of(metric) => Some(metric),
+        Measure::Hamming | Measure::Jaccard => None,
+    }
 }
 
 impl Distance {

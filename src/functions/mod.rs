@@ -36,6 +36,7 @@ mod vector_aggregate;
 mod vector_norm;
 mod vectors;
 
+pub(crate) use distance::metric_of;
 pub(crate) use functions_table::FunctionsTable;
 pub(crate) use glob::Glob;
 

@@ -44,6 +44,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::prelude::SessionContext;
 
 pub use lower_to_sync::{SyncTwin, When};
+pub use nearest_join::MetricOf;
 
 use check_async::CheckAsync;
 use drop_inferred::DropInferred;
@@ -51,13 +52,13 @@ use evaluate_constants::EvaluateConstants;
 use extract_async::ExtractAsync;
 use lower_to_sync::{LowerToSync, Twins};
 
-/// Installs the planner rules on `ctx`, the logical ones after all rules that it has: register other optimizer rules
+/// Installs the planner rules on `ctx`, which know distances by `metric_of`, the logical ones after all rules that it has: register other optimizer rules
 /// first.
 ///
 /// Calling it again replaces the twins and installs nothing twice. The first call rebuilds the session's state, which
 /// forgets statements that were prepared before.
-pub fn register(ctx: &SessionContext, twins: Vec<SyncTwin>) -> Result<()> {
-    physical_rules::register(ctx);
+pub fn register(ctx: &SessionContext, twins: Vec<SyncTwin>, metric_of: MetricOf) -> Result<()> {
+    physical_rules::register(ctx, metric_of);
     let state = ctx.state_ref();
     state.write().config_mut().options_mut().extensions.insert(Twins::new(twins));
     if state.read().analyzer().function_rewrites().iter().any(|rewrite| rewrite.name() == LowerToSync::NAME) {

@@ -6,7 +6,8 @@ use arrow::compute::SortOptions;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::Operator;
+use datafusion::logical_expr::{Operator, ScalarUDF};
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::utils::{collect_columns, split_conjunction};
 use datafusion::physical_expr::window::StandardWindowExpr;
@@ -30,11 +31,16 @@ use crate::vector::Metric;
 /// The nearest are wanted by
 /// - `ORDER BY distance(a, b) ... LIMIT k`;
 /// - `ROW_NUMBER() OVER (PARTITION BY columns of the left side ORDER BY distance(a, b) ...) <= k`, also in `QUALIFY`;
-/// - `SELECT columns of the left side, min(distance(a, b)) ... GROUP BY columns of the left side`.
+/// - `SELECT columns of the left side, min(distance(a, b)) ... GROUP BY columns of the left side`;
+/// - `SELECT DISTINCT ON (columns of the left side) ... ORDER BY these, distance(a, b)`.
 ///
 /// It is one of the first physical rules: those after it move the inputs of a join and add operators in between.
 #[derive(Debug)]
-pub(super) struct NearestJoin;
+pub(super) struct NearestJoin(pub(super) MetricOf);
+
+/// The metric that a function computes for two vectors, if it does: a name says nothing, a user can have a function of
+/// the same name.
+pub type MetricOf = fn(&ScalarUDF) -> Option<Metric>;
 
 impl NearestJoin {
     pub(super) const NAME: &'static str = "semantic.nearest_join";
@@ -59,7 +65,7 @@ impl PhysicalOptimizerRule for NearestJoin {
             return Ok(plan);
         }
         let rewritten = plan.transform_down(|node| match wanted(&node) {
-            Some((input, wanted)) => match prune(&input, &wanted)? {
+            Some((input, wanted)) => match prune(&input, &wanted, self.0)? {
                 Some(pruned) => replace(node, &input, &pruned).map(Transformed::yes),
                 None => Ok(Transformed::no(node)),
             },
@@ -95,22 +101,38 @@ fn wanted(node: &Arc<dyn ExecutionPlan>) -> Option<(Arc<dyn ExecutionPlan>, Want
     if let Some(filter) = node.downcast_ref::<FilterExec>() {
         return wanted_by_row_number(filter);
     }
-    let aggregate = node.downcast_ref::<AggregateExec>()?;
+    wanted_by_aggregate(node.downcast_ref::<AggregateExec>()?)
+}
+
+/// The smallest of each group, by `min(distance)`; or its first row, by `DISTINCT ON`.
+fn wanted_by_aggregate(aggregate: &AggregateExec) -> Option<(Arc<dyn ExecutionPlan>, Wanted)> {
     let groups = aggregate.group_expr();
-    let [minimum] = aggregate.aggr_expr() else { return None };
-    let expressions = minimum.expressions();
-    let [key] = expressions.as_slice() else { return None };
-    let plain = minimum.fun().name() == "min" && aggregate.filter_expr().iter().all(Option::is_none);
-    if !plain || !groups.is_single() || groups.is_empty() {
+    let unfiltered = aggregate.filter_expr().iter().all(Option::is_none);
+    if !unfiltered || !groups.is_single() || groups.is_empty() {
         return None;
     }
-    let wanted = Wanted {
-        key: Arc::clone(key),
-        options: SortOptions { descending: false, nulls_first: false },
-        k: 1,
-        of_each: groups.expr().iter().map(|(expr, _)| Arc::clone(expr)).collect(),
+    let of_each: Vec<_> = groups.expr().iter().map(|(expr, _)| Arc::clone(expr)).collect();
+    let [function, others @ ..] = aggregate.aggr_expr() else { return None };
+    let (key, options) = match (function.fun().name(), function.expressions().as_slice()) {
+        ("min", [key]) if others.is_empty() => {
+            (Arc::clone(key), SortOptions { descending: false, nulls_first: false })
+        }
+        ("first_value", _) => {
+            let order = function.order_bys();
+            let same = |other: &Arc<AggregateFunctionExpr>| {
+                other.fun().name() == "first_value" && other.order_bys() == order
+            };
+            let plain = aggregate.aggr_expr().iter().all(|one| !one.ignore_nulls() && !one.is_distinct());
+            if !plain || !others.iter().all(same) {
+                return None;
+            }
+            // in a group, what it is grouped by is the same
+            let first = order.iter().find(|key| !of_each.contains(&key.expr))?;
+            (Arc::clone(&first.expr), first.options)
+        }
+        _ => return None,
     };
-    Some((Arc::clone(aggregate.input()), wanted))
+    Some((Arc::clone(aggregate.input()), Wanted { key, options, k: 1, of_each }))
 }
 
 /// `row_number() <= k` above the window that computes it, and nothing else.
@@ -182,15 +204,19 @@ fn through(expr: &Arc<dyn PhysicalExpr>, projection: &ProjectionExec) -> Option<
 }
 
 /// `input` with its cross join pruned, if there is one below nothing but projections; its columns stay.
-fn prune(input: &Arc<dyn ExecutionPlan>, wanted: &Wanted) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+fn prune(
+    input: &Arc<dyn ExecutionPlan>,
+    wanted: &Wanted,
+    metric_of: MetricOf,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if let Some(projection) = input.downcast_ref::<ProjectionExec>() {
         let of_each = wanted.of_each.iter().map(|expr| through(expr, projection)).collect::<Option<Vec<_>>>();
         let (Some(key), Some(of_each)) = (through(&wanted.key, projection), of_each) else { return Ok(None) };
-        let below = prune(projection.input(), &Wanted { key, of_each, ..*wanted })?;
+        let below = prune(projection.input(), &Wanted { key, of_each, ..*wanted }, metric_of)?;
         return below.map(|below| with_child(Arc::clone(input), below)).transpose();
     }
     let Some(join) = input.downcast_ref::<CrossJoinExec>() else { return Ok(None) };
-    let Some(distance) = distance(&wanted.key, join) else { return Ok(None) };
+    let Some(distance) = distance(&wanted.key, join, metric_of) else { return Ok(None) };
     let lefts = join.left().schema().fields().len();
     let is_of_left = |expr| collect_columns(expr).iter().all(|column| column.index() < lefts);
     if distance.metric.larger_is_nearer() != wanted.options.descending
@@ -208,16 +234,9 @@ fn prune(input: &Arc<dyn ExecutionPlan>, wanted: &Wanted) -> Result<Option<Arc<d
 }
 
 /// `key` as a distance between a column of each side of `join`.
-fn distance(key: &Arc<dyn PhysicalExpr>, join: &CrossJoinExec) -> Option<Distance> {
+fn distance(key: &Arc<dyn PhysicalExpr>, join: &CrossJoinExec, metric_of: MetricOf) -> Option<Distance> {
     let call = key.downcast_ref::<ScalarFunctionExpr>()?;
-    let metric = match call.fun().name() {
-        "cosine_distance" => Metric::CosineDistance,
-        "cosine_similarity" => Metric::CosineSimilarity,
-        "inner_product" => Metric::InnerProduct,
-        "l2_distance" => Metric::L2Distance,
-        "l1_distance" => Metric::L1Distance,
-        _ => return None,
-    };
+    let metric = metric_of(call.fun())?;
     let [a, b] = call.args() else { return None };
     let (a, b) = (a.downcast_ref::<Column>()?.index(), b.downcast_ref::<Column>()?.index());
     let (of_left, of_right) = (join.left().schema(), join.right().schema());

@@ -6,11 +6,11 @@ use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder}
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::prelude::SessionContext;
 
-use super::nearest_join::NearestJoin;
+use super::nearest_join::{MetricOf, NearestJoin};
 use super::stream_async::StreamAsync;
 
 /// Puts our rules before all physical rules of `ctx`, if they are not there.
-pub(super) fn register(ctx: &SessionContext) {
+pub(super) fn register(ctx: &SessionContext, metric_of: MetricOf) {
     let state = ctx.state_ref();
     let mut state = state.write();
     let rules = state.physical_optimizers();
@@ -18,7 +18,7 @@ pub(super) fn register(ctx: &SessionContext) {
         return;
     }
     let mut with_ours: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(StreamAsync), Arc::new(NearestJoin)];
+        vec![Arc::new(StreamAsync), Arc::new(NearestJoin(metric_of))];
     with_ours.extend(rules.iter().cloned());
     // the state has no way to add a physical rule
     let old = state.clone();

@@ -1,8 +1,13 @@
 //! Cross joins of vectors, of whose pairs only the nearest are wanted: the same answers, with and without
 //! `semantic.nearest_join`.
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use datafusion::physical_plan::displayable;
 use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
 use datafusion_semantic::session;
 
 /// Numbers that look random, the same in every run.
@@ -58,7 +63,7 @@ fn statement(random: &mut Random) -> String {
     let k = random.below(12);
     let joined = random.pick(&["queries CROSS JOIN documents", "queries, documents"]);
     let filter = random.pick(&["", " WHERE d % 2 = 0", " WHERE queries.kind = 1 AND d > 20"]);
-    match random.below(5) {
+    match random.below(6) {
         0 => format!(
             "SELECT q, d, {distance} AS distance FROM {joined}{filter} ORDER BY distance {order}{nulls}, q, d LIMIT {k}"
         ),
@@ -75,6 +80,9 @@ fn statement(random: &mut Random) -> String {
             "SELECT queries.kind, d FROM {joined}{filter} \
              QUALIFY ROW_NUMBER() OVER (PARTITION BY queries.kind ORDER BY {distance} {order}{nulls}, d, q) <= {k} \
              ORDER BY 1, 2"
+        ),
+        4 => format!(
+            "SELECT DISTINCT ON (q) q, d FROM {joined}{filter} ORDER BY q, {distance} {order}{nulls}, d"
         ),
         _ => format!("SELECT q, min({distance}) FROM {joined}{filter} GROUP BY q ORDER BY q"),
     }
@@ -117,6 +125,27 @@ async fn explain_shows_the_join_and_what_it_left_out() {
     run(&ctx, "SET semantic.nearest_join = false").await;
     let plan = run(&ctx, &format!("EXPLAIN {sql}")).await;
     assert!(plan.contains("CrossJoinExec") && !plan.contains("NearestJoinExec"), "{plan}");
+}
+
+/// A function of the user's own is not taken for ours by its name.
+#[tokio::test]
+async fn another_function_of_the_name_is_another_function() {
+    let ctx = tables(1).await;
+    let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+    let vector = DataType::FixedSizeList(item, 5);
+    let body = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::from(0.5_f64)));
+    let types = vec![vector.clone(), vector];
+    ctx.register_udf(create_udf(
+        "l2_distance",
+        types,
+        DataType::Float64,
+        Volatility::Immutable,
+        Arc::new(body),
+    ));
+    let sql =
+        "SELECT q, d FROM queries CROSS JOIN documents ORDER BY l2_distance(queries.v, documents.v) LIMIT 3";
+    let plan = run(&ctx, &format!("EXPLAIN {sql}")).await;
+    assert!(!plan.contains("NearestJoinExec"), "{plan}");
 }
 
 /// What else a query computes of all pairs needs all pairs.
