@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::compute::SortOptions;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{JoinSide, Result, ScalarValue};
 use datafusion::logical_expr::{Operator, ScalarUDF};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
@@ -16,8 +16,9 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::CrossJoinExec;
-use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 
@@ -30,13 +31,16 @@ use crate::vector::Metric;
 ///
 /// The nearest are wanted by
 /// - `ORDER BY distance(a, b) ... LIMIT k`;
-/// - `ROW_NUMBER() OVER (PARTITION BY columns of the left side ORDER BY distance(a, b) ...) <= k`, also in `QUALIFY`;
-/// - `SELECT columns of the left side, min(distance(a, b)) ... GROUP BY columns of the left side`;
-/// - `SELECT DISTINCT ON (columns of the left side) ... ORDER BY these, distance(a, b)`.
+/// - `ROW_NUMBER() OVER (PARTITION BY columns of one side ORDER BY distance(a, b) ...) <= k`, also in `QUALIFY`;
+/// - `SELECT columns of one side, min(distance(a, b)) ... GROUP BY columns of one side`;
+/// - `SELECT DISTINCT ON (columns of one side) ... ORDER BY these, distance(a, b)`.
 ///
 /// It is one of the first physical rules: those after it move the inputs of a join and add operators in between.
 #[derive(Debug)]
 pub(super) struct NearestJoin(pub(super) MetricOf);
+
+/// The most rows, as far as statistics tell, whose nearest are kept at the same time.
+const MOST_QUERIES: usize = 1 << 16;
 
 /// The metric that a function computes for two vectors, if it does: a name says nothing, a user can have a function of
 /// the same name.
@@ -217,20 +221,58 @@ fn prune(
     }
     let Some(join) = input.downcast_ref::<CrossJoinExec>() else { return Ok(None) };
     let Some(distance) = distance(&wanted.key, join, metric_of) else { return Ok(None) };
-    let lefts = join.left().schema().fields().len();
-    let is_of_left = |expr| collect_columns(expr).iter().all(|column| column.index() < lefts);
-    if distance.metric.larger_is_nearer() != wanted.options.descending
-        || !wanted.of_each.iter().all(is_of_left)
-    {
+    let Some(side) = side_of_queries(join, &wanted.of_each) else { return Ok(None) };
+    if distance.metric.larger_is_nearer() != wanted.options.descending {
         return Ok(None);
     }
-    Ok(Some(Arc::new(NearestJoinExec::new(
-        Arc::clone(join.left()),
-        Arc::clone(join.right()),
-        distance,
-        wanted.k,
-        wanted.options.nulls_first,
-    ))))
+    let (left, right) = (Arc::clone(join.left()), Arc::clone(join.right()));
+    let nulls_first = wanted.options.nulls_first;
+    Ok(Some(match side {
+        JoinSide::Left => Arc::new(NearestJoinExec::new(left, right, distance, wanted.k, nulls_first)),
+        _ => {
+            let swapped = Distance { left: distance.right, right: distance.left, ..distance };
+            let nearest = NearestJoinExec::new(right, left, swapped, wanted.k, nulls_first);
+            swap_back(Arc::new(nearest), join)?
+        }
+    }))
+}
+
+/// The side of `join` of whose rows the nearest are kept, and which is held in memory: that of the columns `of_each`, or
+/// if there are none the one with fewer rows. None if these are columns of both sides, or if there are many rows.
+fn side_of_queries(join: &CrossJoinExec, of_each: &[Arc<dyn PhysicalExpr>]) -> Option<JoinSide> {
+    let rows = |side: &Arc<dyn ExecutionPlan>| {
+        let statistics = StatisticsContext::new().compute(side.as_ref(), &StatisticsArgs::new()).ok()?;
+        statistics.num_rows.get_value().copied()
+    };
+    let lefts = join.left().schema().fields().len();
+    let columns: Vec<_> = of_each.iter().flat_map(collect_columns).collect();
+    let (left, right) = (rows(join.left()), rows(join.right()));
+    let (side, rows) = if columns.is_empty() {
+        // what is not known may be anything
+        if right.is_some_and(|right| left.is_none_or(|left| right < left)) {
+            (JoinSide::Right, right)
+        } else {
+            (JoinSide::Left, left)
+        }
+    } else if columns.iter().all(|column| column.index() < lefts) {
+        (JoinSide::Left, left)
+    } else if columns.iter().all(|column| column.index() >= lefts) {
+        (JoinSide::Right, right)
+    } else {
+        return None;
+    };
+    rows.is_none_or(|rows| rows <= MOST_QUERIES).then_some(side)
+}
+
+/// The columns of `nearest`, whose sides are those of `join` the other way round, as `join` has them.
+fn swap_back(nearest: Arc<dyn ExecutionPlan>, join: &CrossJoinExec) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = nearest.schema();
+    let rights = join.right().schema().fields().len();
+    let columns = (rights..schema.fields().len()).chain(0..rights).map(|index| {
+        let name = schema.field(index).name();
+        ProjectionExpr { expr: Arc::new(Column::new(name, index)), alias: name.clone() }
+    });
+    Ok(Arc::new(ProjectionExec::try_new(columns, nearest)?))
 }
 
 /// `key` as a distance between a column of each side of `join`.

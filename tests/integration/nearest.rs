@@ -61,7 +61,7 @@ fn statement(random: &mut Random) -> String {
     let distance = format!("{function}({arguments})");
     let nulls = random.pick(&["", " NULLS FIRST", " NULLS LAST"]);
     let k = random.below(12);
-    let joined = random.pick(&["queries CROSS JOIN documents", "queries, documents"]);
+    let joined = random.pick(&["queries CROSS JOIN documents", "documents, queries"]);
     let filter = random.pick(&["", " WHERE d % 2 = 0", " WHERE queries.kind = 1 AND d > 20"]);
     match random.below(6) {
         0 => format!(
@@ -155,7 +155,7 @@ async fn other_queries_keep_all_pairs() {
     let distance = "l2_distance(queries.v, documents.v)";
     for sql in [
         format!("SELECT q, min({distance}), count(*) FROM queries CROSS JOIN documents GROUP BY q"),
-        format!("SELECT d, min({distance}) FROM queries CROSS JOIN documents GROUP BY d"),
+        format!("SELECT d, q, min({distance}) FROM queries CROSS JOIN documents GROUP BY d, q"),
         format!("SELECT q, max({distance}) FROM queries CROSS JOIN documents GROUP BY q"),
         format!("SELECT q, d FROM queries CROSS JOIN documents ORDER BY {distance}"),
         format!("SELECT q, d FROM queries CROSS JOIN documents ORDER BY {distance} DESC LIMIT 3"),
@@ -167,10 +167,29 @@ async fn other_queries_keep_all_pairs() {
         ),
         format!(
             "SELECT q, d FROM queries CROSS JOIN documents \
-             QUALIFY ROW_NUMBER() OVER (PARTITION BY d ORDER BY {distance}) <= 3"
+             QUALIFY ROW_NUMBER() OVER (PARTITION BY d + q ORDER BY {distance}) <= 3"
         ),
     ] {
         let plan = run(&ctx, &format!("EXPLAIN {sql}")).await;
         assert!(!plan.contains("NearestJoinExec"), "{sql}\n{plan}");
     }
+}
+
+/// The vectors of few rows are held in memory, whichever side they are on.
+#[tokio::test]
+async fn the_side_with_fewer_rows_is_held() {
+    let ctx = tables(1).await;
+    let mut pruned = vec![];
+    for from in ["queries CROSS JOIN documents", "documents CROSS JOIN queries"] {
+        let sql = format!("SELECT q, d FROM {from} ORDER BY l2_distance(queries.v, documents.v) LIMIT 3");
+        let plan = run(&ctx, &format!("EXPLAIN ANALYZE {sql}")).await;
+        let found = plan.split("pruned_pairs=").nth(1).and_then(|found| found.split(']').next());
+        pruned.push(found.unwrap_or_else(|| panic!("{plan}")).to_owned());
+    }
+    // of 21,000; if 700 documents were held, three of the queries would be kept for each
+    assert_eq!(pruned, ["19.06 K", "19.06 K"]);
+    let partitioned = "SELECT q, d FROM documents CROSS JOIN queries \
+                       QUALIFY ROW_NUMBER() OVER (PARTITION BY q ORDER BY l2_distance(queries.v, documents.v)) <= 3";
+    let plan = run(&ctx, &format!("EXPLAIN {partitioned}")).await;
+    assert!(plan.contains("NearestJoinExec"), "{plan}");
 }
