@@ -142,16 +142,8 @@ fn lengths(vectors: &[f32], dimensions: usize, norms: &mut [f32]) {
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "these are exact")]
 mod tests {
-    use super::super::tests::numbers;
+    use super::super::tests::{METRICS, numbers};
     use super::*;
-
-    const METRICS: [Metric; 5] = [
-        Metric::CosineDistance,
-        Metric::CosineSimilarity,
-        Metric::InnerProduct,
-        Metric::L2Distance,
-        Metric::L1Distance,
-    ];
 
     /// What a bound may be below the value, from the lengths of the vectors.
     fn tolerance(metric: Metric, a: f64, b: f64, value: f64, dimensions: usize) -> f64 {

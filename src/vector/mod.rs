@@ -28,6 +28,16 @@ pub use query::Query;
 
 #[cfg(test)]
 mod tests {
+    use super::Metric;
+
+    pub(super) const METRICS: [Metric; 5] = [
+        Metric::CosineDistance,
+        Metric::CosineSimilarity,
+        Metric::InnerProduct,
+        Metric::L2Distance,
+        Metric::L1Distance,
+    ];
+
     /// Numbers that look random, in [-1, 1), the same in every run.
     pub(super) fn numbers(seed: u64) -> impl Iterator<Item = f32> {
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

@@ -184,16 +184,8 @@ fn farthest(kept: &BinaryHeap<Key>, k: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::numbers;
+    use super::super::tests::{METRICS, numbers};
     use super::*;
-
-    const METRICS: [Metric; 5] = [
-        Metric::CosineDistance,
-        Metric::CosineSimilarity,
-        Metric::InnerProduct,
-        Metric::L2Distance,
-        Metric::L1Distance,
-    ];
 
     /// The rows that are found for each query, of blocks of `block` rows.
     fn found(wanted: &Arc<Wanted>, k: usize, rows: &[f32], valid: &[bool], block: usize) -> Vec<Vec<usize>> {

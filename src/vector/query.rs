@@ -135,16 +135,8 @@ fn cosine(product: f64, square_a: f64, square_b: f64) -> f64 {
 mod tests {
     use half::f16;
 
-    use super::super::tests::numbers;
+    use super::super::tests::{METRICS, numbers};
     use super::*;
-
-    const METRICS: [Metric; 5] = [
-        Metric::CosineDistance,
-        Metric::CosineSimilarity,
-        Metric::InnerProduct,
-        Metric::L2Distance,
-        Metric::L1Distance,
-    ];
 
     /// The definition, term by term, and the size of what is rounded.
     fn reference(metric: Metric, a: &[f64], b: &[f64]) -> (f64, f64) {
