@@ -39,7 +39,7 @@ pub struct Settings {
     pub text_model: String,
     /// The model of `embed_image(image)`.
     pub image_model: String,
-    /// The most request batches, or downloads, that one call of a query keeps in flight, over all its partitions.
+    /// The most request batches to one model, or downloads, that a query keeps in flight, over all its partitions.
     pub max_concurrency: usize,
     /// What happens to bad rows where `on_error` is not given.
     pub on_error: OnError,
@@ -186,7 +186,7 @@ impl ExtensionOptions for SemanticOptions {
             (
                 "max_concurrency",
                 settings.max_concurrency.to_string(),
-                "the most request batches or downloads that a call keeps in flight, over all partitions",
+                "the most request batches to one model, or downloads, that a query keeps in flight",
             ),
             (
                 "on_error",
