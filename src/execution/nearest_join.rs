@@ -45,7 +45,7 @@ pub(crate) struct Distance {
 ///
 /// The left side is held in memory, which comes from the pool; of the right side, one batch. Partitions are those of
 /// the right side, and each of them finds the nearest of its own rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NearestJoinExec {
     left: Arc<dyn ExecutionPlan>,
     right: Arc<dyn ExecutionPlan>,
@@ -207,16 +207,7 @@ impl ExecutionPlan for NearestJoinExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let this = Arc::new(Self {
-            left: Arc::clone(&self.left),
-            right: Arc::clone(&self.right),
-            distance: self.distance.clone(),
-            k: self.k,
-            undefined_is_nearest: self.undefined_is_nearest,
-            collected: Arc::clone(&self.collected),
-            properties: Arc::clone(&self.properties),
-            metrics: self.metrics.clone(),
-        });
+        let this = Arc::new(self.clone());
         let right = self.right.execute(partition, Arc::clone(&context))?;
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let pruned = MetricBuilder::new(&self.metrics).counter("pruned_pairs", partition);

@@ -24,7 +24,7 @@ use super::schema::with_exprs;
 ///
 /// The value is paid for, and may fail, before it is known that a row needs it. So a call in a branch of a
 /// conditional expression stays where it is: there [`super::ExtractAsync`] leaves out the rows that do not take the
-/// branch, and a function that computes equal inputs once calls at most once per batch. A conjunct of a `WHERE` is no
+/// branch, and a function that computes equal inputs once calls at most once. A conjunct of a `WHERE` is no
 /// branch: `year = 2024 AND cosine_distance(embedding, f('q')) < 0.3` calls `f` once, whatever the batches, and so
 /// does a query that turns out to have no row. In the condition of a join all constants are evaluated first, because
 /// there they would otherwise be computed for every row of a side.

@@ -108,8 +108,8 @@ fn is_only(plan: &LogicalPlan, name: &str) -> bool {
     plan.schema().fields().iter().filter(|field| field.name() == name).count() == 1
 }
 
-/// A filter runs its cheap conjuncts first, then those whose calls have constant arguments (which cost one call a
-/// batch), then the others, each in the order in which they are written and only on the rows that are left.
+/// A filter runs its cheap conjuncts first, then those whose calls have constant arguments (which cost one
+/// call), then the others, each in the order in which they are written and only on the rows that are left.
 fn filter(node: Filter) -> Result<Transformed<LogicalPlan>> {
     if !contains_async(&node.predicate) && !reaches_async(&node.input) {
         return Ok(Transformed::no(LogicalPlan::Filter(node)));

@@ -119,8 +119,8 @@ pub(super) fn on_top(conjuncts: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<Op
 /// The input of `sort` with the same sort and limit below the async calls that its keys do not depend on, as made
 /// by `rewrite`. None if that changes nothing.
 ///
-/// The outer sort has to stay: the stock async operator does not keep an order, and sorting the few rows that
-/// are left again costs nothing.
+/// The outer sort has to stay: it states the order. Where our operator runs the calls, which keeps it, the physical
+/// planner finds the rows sorted; under DataFusion's own the few rows that are left are sorted again.
 pub(super) fn sort_first(
     sort: &Sort,
     rewrite: &dyn Fn(Sort) -> Result<LogicalPlan>,
