@@ -10,7 +10,7 @@ use datafusion::arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Recor
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion_semantic::session;
-use datafusion_semantic::vector::{Item, Metric, Queries, Query};
+use datafusion_semantic::vector::{Item, Metric, Queries, Query, Rows};
 use half::f16;
 
 const DIMENSIONS: usize = 384;
@@ -95,7 +95,7 @@ fn many_queries(c: &mut Criterion) {
         for metric in [Metric::CosineDistance, Metric::L2Distance] {
             let queries = Queries::new(metric, &queries, DIMENSIONS);
             group.bench_function(BenchmarkId::new(format!("{metric:?}"), count), |bencher| {
-                bencher.iter(|| queries.lower_bounds(black_box(&rows), &mut bounds));
+                bencher.iter(|| queries.lower_bounds(&Rows::new(black_box(&rows), DIMENSIONS, false), &mut bounds));
             });
         }
     }

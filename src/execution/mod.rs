@@ -25,6 +25,6 @@ mod tests;
 
 pub use async_calls::AsyncCallsExec;
 pub use nearest_join::NearestJoinExec;
-pub(crate) use nearest_join::{Distance, dimensions};
+pub(crate) use nearest_join::{Distance, Of, WantedPairs};
 pub use progress::{Progress, progress};
 pub(crate) use query::Queries;

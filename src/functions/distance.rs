@@ -14,8 +14,9 @@ use datafusion::logical_expr::{
 
 use super::arguments::{Arguments, signature};
 use super::blocking::run_blocking;
-use super::vectors::{Vectors, check_numbers, item_type, with_numbers};
+use super::vectors::{check_numbers, item_type};
 use crate::types::embedding::space_name;
+use crate::types::vectors::{Vectors, with_numbers};
 use crate::vector::{Item, Metric, Query, hamming_distance, jaccard_distance};
 
 const PARAMETERS: &[&str] = &["a", "b"];
@@ -34,6 +35,7 @@ pub(super) enum Measure {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Distance {
     name: &'static str,
+    aliases: Vec<String>,
     measure: Measure,
     documentation: Option<Documentation>,
     signature: Signature,
@@ -50,7 +52,12 @@ pub(crate) fn metric_of(function: &ScalarUDF) -> Option<Metric> {
 impl Distance {
     pub(super) fn new(name: &'static str, measure: Measure, documentation: Option<&Documentation>) -> Self {
         let documentation = documentation.cloned();
-        Self { name, measure, documentation, signature: signature(PARAMETERS, 2) }
+        Self { name, aliases: vec![], measure, documentation, signature: signature(PARAMETERS, 2) }
+    }
+
+    /// The same function under other names too.
+    pub(super) fn with_aliases(self, aliases: &[&str]) -> Self {
+        Self { aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(), ..self }
     }
 
     fn check(&self, a: &Field, b: &Field) -> Result<()> {
@@ -89,6 +96,10 @@ impl Distance {
 impl ScalarUDFImpl for Distance {
     fn name(&self) -> &str {
         self.name
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
     }
 
     fn signature(&self) -> &Signature {

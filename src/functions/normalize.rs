@@ -12,8 +12,9 @@ use datafusion_macros::user_doc;
 use super::Function;
 use super::arguments::{Arguments, signature};
 use super::described;
-use super::vectors::{Vectors, check_numbers, float_list, lists_of, with_numbers};
+use super::vectors::{check_numbers, float_list, lists_of};
 use crate::types::embedding::space_metadata;
+use crate::types::vectors::{Vectors, with_numbers};
 use crate::vector::normalize;
 
 const NAME: &str = "normalize";

@@ -12,7 +12,8 @@ use datafusion_macros::user_doc;
 use super::Function;
 use super::arguments::{Arguments, signature};
 use super::described;
-use super::vectors::{Vectors, check_numbers, with_numbers};
+use super::vectors::check_numbers;
+use crate::types::vectors::{Vectors, with_numbers};
 use crate::vector::norm;
 
 const NAME: &str = "vector_norm";

@@ -6,12 +6,13 @@
 //! | order | rule | hook | why there |
 //! |---|---|---|---|
 //! | 1 | `semantic.lower_to_sync` | function rewrite | before type coercion, so that a synchronous twin is coerced, folded and pushed down like any function |
-//! | 2 | `semantic.constant_once` | optimizer | after literals are folded and subqueries are made joins, before the calls are moved |
-//! | 3 | `semantic.drop_inferred` | optimizer | after predicates were pushed into joins, before the calls are moved |
-//! | 4 | `semantic.extract_async` | optimizer, last that moves expressions | the rules before it merge projections and push predicates through them |
-//! | 5 | `semantic.check_async` | optimizer, last | sees what will be planned physically |
-//! | 6 | `semantic.stream_async` | physical optimizer, first | the physical rules after it ask the operator what it keeps |
-//! | 7 | `semantic.nearest_join` | physical optimizer, second | the physical rules after it move the sides of a join |
+//! | 2 | `semantic.lateral_limit` | analyzer, last | types are coerced; DataFusion's rules that plan subqueries come later |
+//! | 3 | `semantic.constant_once` | optimizer | after literals are folded and subqueries are made joins, before the calls are moved |
+//! | 4 | `semantic.drop_inferred` | optimizer | after predicates were pushed into joins, before the calls are moved |
+//! | 5 | `semantic.extract_async` | optimizer, last that moves expressions | the rules before it merge projections and push predicates through them |
+//! | 6 | `semantic.check_async` | optimizer, last | sees what will be planned physically |
+//! | 7 | `semantic.stream_async` | physical optimizer, first | the physical rules after it ask the operator what it keeps |
+//! | 8 | `semantic.nearest_join` | physical optimizer, second | the physical rules after it move the sides of a join |
 //!
 //! The optimizer runs its list of rules several times. Each time the rules before ours undo part of the
 //! extraction, and it is done again with the same outcome.
@@ -28,6 +29,7 @@ mod check_async;
 mod drop_inferred;
 mod evaluate_constants;
 mod extract_async;
+mod lateral_limit;
 mod lower_to_sync;
 pub mod named_arguments;
 mod nearest_join;
@@ -50,10 +52,11 @@ use check_async::CheckAsync;
 use drop_inferred::DropInferred;
 use evaluate_constants::EvaluateConstants;
 use extract_async::ExtractAsync;
+use lateral_limit::LateralLimit;
 use lower_to_sync::{LowerToSync, Twins};
 
-/// Installs the planner rules on `ctx`, which know distances by `metric_of`, the logical ones after all rules that it has: register other optimizer rules
-/// first.
+/// Installs the planner rules on `ctx`, which know distances by `metric_of`, the logical ones after all rules that it
+/// has: register other optimizer rules first.
 ///
 /// Calling it again replaces the twins and installs nothing twice. The first call rebuilds the session's state, which
 /// forgets statements that were prepared before.
@@ -65,6 +68,7 @@ pub fn register(ctx: &SessionContext, twins: Vec<SyncTwin>, metric_of: MetricOf)
         return Ok(());
     }
     state.write().register_function_rewrite(Arc::new(LowerToSync))?;
+    ctx.add_analyzer_rule(Arc::new(LateralLimit));
     ctx.add_optimizer_rule(Arc::new(EvaluateConstants));
     ctx.add_optimizer_rule(Arc::new(DropInferred));
     ctx.add_optimizer_rule(Arc::new(ExtractAsync));

@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{JoinSide, Result, ScalarValue};
+use datafusion::common::{JoinSide, JoinType, Result, ScalarValue};
 use datafusion::logical_expr::{Operator, ScalarUDF};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::utils::{collect_columns, split_conjunction};
 use datafusion::physical_expr::window::StandardWindowExpr;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::joins::CrossJoinExec;
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
+use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
@@ -23,24 +27,26 @@ use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 
 use crate::config::SemanticOptions;
-use crate::execution::{Distance, NearestJoinExec, dimensions};
+use crate::execution::{Distance, NearestJoinExec, Of, WantedPairs};
 use crate::vector::Metric;
 
-/// The rule `semantic.nearest_join`: a cross join of vectors, of whose pairs only the nearest are wanted, becomes a
-/// [`NearestJoinExec`]. Only the join changes: it leaves pairs out, and what is above it decides as before.
+/// The rule `semantic.nearest_join`: a join of vectors, of whose pairs only the nearest are wanted, becomes a
+/// [`NearestJoinExec`]. Only the join changes: it leaves pairs out, and what is above it decides as before. A search
+/// for the rows that are nearest to a constant is a join with one row.
 ///
-/// The nearest are wanted by
+/// The join is a cross join, or an inner one whose condition is no equality. The nearest are wanted by
 /// - `ORDER BY distance(a, b) ... LIMIT k`;
 /// - `ROW_NUMBER() OVER (PARTITION BY columns of one side ORDER BY distance(a, b) ...) <= k`, also in `QUALIFY`;
 /// - `SELECT columns of one side, min(distance(a, b)) ... GROUP BY columns of one side`;
-/// - `SELECT DISTINCT ON (columns of one side) ... ORDER BY these, distance(a, b)`.
+/// - `SELECT DISTINCT ON (columns of one side) ... ORDER BY these, distance(a, b)`;
+/// - `WHERE distance(a, b) < a constant`.
 ///
 /// It is one of the first physical rules: those after it move the inputs of a join and add operators in between.
 #[derive(Debug)]
 pub(super) struct NearestJoin(pub(super) MetricOf);
 
-/// The most rows, as far as statistics tell, whose nearest are kept at the same time.
-const MOST_QUERIES: usize = 1 << 16;
+/// So many rows are worth holding in memory, rather than a side whose rows nobody has counted.
+const FEW_ROWS: usize = 1 << 16;
 
 /// The metric that a function computes for two vectors, if it does: a name says nothing, a user can have a function of
 /// the same name.
@@ -68,14 +74,18 @@ impl PhysicalOptimizerRule for NearestJoin {
         if !enabled {
             return Ok(plan);
         }
-        let rewritten = plan.transform_down(|node| match wanted(&node) {
+        let nearest = plan.transform_down(|node| match wanted(&node) {
             Some((input, wanted)) => match prune(&input, &wanted, self.0)? {
                 Some(pruned) => replace(node, &input, &pruned).map(Transformed::yes),
                 None => Ok(Transformed::no(node)),
             },
             None => Ok(Transformed::no(node)),
         })?;
-        Ok(rewritten.data)
+        let near = nearest.data.transform_down(|node| match prune_within(&node, self.0)? {
+            Some(pruned) => Ok(Transformed::yes(pruned)),
+            None => Ok(Transformed::no(node)),
+        })?;
+        Ok(near.data)
     }
 }
 
@@ -184,7 +194,7 @@ fn most(conjunct: &Arc<dyn PhysicalExpr>, index: usize) -> Option<usize> {
     } else {
         return None;
     };
-    let limit = limit.downcast_ref::<Literal>()?.value().cast_to(&arrow::datatypes::DataType::UInt64).ok()?;
+    let limit = limit.downcast_ref::<Literal>()?.value().cast_to(&DataType::UInt64).ok()?;
     let ScalarValue::UInt64(Some(limit)) = limit else { return None };
     match operator {
         Operator::LtEq | Operator::Eq => usize::try_from(limit).ok(),
@@ -207,7 +217,7 @@ fn through(expr: &Arc<dyn PhysicalExpr>, projection: &ProjectionExec) -> Option<
     below.ok().filter(|_| !volatile).map(|below| below.data)
 }
 
-/// `input` with its cross join pruned, if there is one below nothing but projections; its columns stay.
+/// `input` with its join pruned, if there is one below nothing but projections; its columns stay.
 fn prune(
     input: &Arc<dyn ExecutionPlan>,
     wanted: &Wanted,
@@ -219,78 +229,236 @@ fn prune(
         let below = prune(projection.input(), &Wanted { key, of_each, ..*wanted }, metric_of)?;
         return below.map(|below| with_child(Arc::clone(input), below)).transpose();
     }
-    let Some(join) = input.downcast_ref::<CrossJoinExec>() else { return Ok(None) };
-    let Some(distance) = distance(&wanted.key, join, metric_of) else { return Ok(None) };
-    let Some(side) = side_of_queries(join, &wanted.of_each) else { return Ok(None) };
+    let Some(join) = Join::of(input) else { return prune_rows(input, wanted, metric_of) };
+    let Some(distance) = join.distance(&wanted.key, metric_of) else { return Ok(None) };
     if distance.metric.larger_is_nearer() != wanted.options.descending {
         return Ok(None);
     }
-    let (left, right) = (Arc::clone(join.left()), Arc::clone(join.right()));
-    let nulls_first = wanted.options.nulls_first;
-    Ok(Some(match side {
-        JoinSide::Left => Arc::new(NearestJoinExec::new(left, right, distance, wanted.k, nulls_first)),
-        _ => {
-            let swapped = Distance { left: distance.right, right: distance.left, ..distance };
-            let nearest = NearestJoinExec::new(right, left, swapped, wanted.k, nulls_first);
-            swap_back(Arc::new(nearest), join)?
-        }
-    }))
+    let Some(of) = join.whose(&wanted.of_each) else { return Ok(None) };
+    let wanted = WantedPairs {
+        k: Some(wanted.k),
+        of,
+        within: join.within(&wanted.key, metric_of),
+        undefined_is_nearest: wanted.options.nulls_first,
+    };
+    join.prune(distance, wanted).map(Some)
 }
 
-/// The side of `join` of whose rows the nearest are kept, and which is held in memory: that of the columns `of_each`, or
-/// if there are none the one with fewer rows. None if these are columns of both sides, or if there are many rows.
-fn side_of_queries(join: &CrossJoinExec, of_each: &[Arc<dyn PhysicalExpr>]) -> Option<JoinSide> {
-    let rows = |side: &Arc<dyn ExecutionPlan>| {
-        let statistics = StatisticsContext::new().compute(side.as_ref(), &StatisticsArgs::new()).ok()?;
-        statistics.num_rows.get_value().copied()
+/// A join with a condition on a distance without the pairs that it excludes.
+fn prune_within(plan: &Arc<dyn ExecutionPlan>, metric_of: MetricOf) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(join) = Join::of(plan) else { return Ok(None) };
+    for conjunct in &join.conjuncts {
+        for key in distances(conjunct) {
+            let (Some(distance), Some(within)) =
+                (join.distance(&key, metric_of), join.within(&key, metric_of))
+            else {
+                continue;
+            };
+            let wanted =
+                WantedPairs { k: None, of: Of::All, within: Some(within), undefined_is_nearest: false };
+            return join.prune(distance, wanted).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Both sides of a comparison.
+fn distances(conjunct: &Arc<dyn PhysicalExpr>) -> Vec<Arc<dyn PhysicalExpr>> {
+    let comparison = conjunct.downcast_ref::<BinaryExpr>();
+    comparison.map_or(vec![], |comparison| vec![Arc::clone(comparison.left()), Arc::clone(comparison.right())])
+}
+
+/// The rows of `input` that are nearest to a constant: a join of that one row with all of them.
+fn prune_rows(
+    input: &Arc<dyn ExecutionPlan>,
+    wanted: &Wanted,
+    metric_of: MetricOf,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some((metric, [a, b])) = call(&wanted.key, metric_of) else { return Ok(None) };
+    let (constant, vectors) = if is_constant(&a) { (a, b) } else { (b, a) };
+    let is_nearest = metric.larger_is_nearer() == wanted.options.descending;
+    if !is_nearest || !wanted.of_each.is_empty() || !is_constant(&constant) || is_constant(&vectors) {
+        return Ok(None);
+    }
+    let alias = "nearest_to".to_owned();
+    let row = Arc::new(PlaceholderRowExec::new(Arc::new(Schema::empty())));
+    let constant = ProjectionExec::try_new([ProjectionExpr { expr: constant, alias: alias.clone() }], row)?;
+    let distance = Distance { metric, left: Arc::new(Column::new(&alias, 0)), right: vectors };
+    let wanted = WantedPairs {
+        k: Some(wanted.k),
+        of: Of::All,
+        within: None,
+        undefined_is_nearest: wanted.options.nulls_first,
     };
-    let lefts = join.left().schema().fields().len();
-    let columns: Vec<_> = of_each.iter().flat_map(collect_columns).collect();
-    let (left, right) = (rows(join.left()), rows(join.right()));
-    let (side, rows) = if columns.is_empty() {
-        // what is not known may be anything
-        if right.is_some_and(|right| left.is_none_or(|left| right < left)) {
-            (JoinSide::Right, right)
+    let joined = NearestJoinExec::new(Arc::new(constant), Arc::clone(input), distance, wanted, None);
+    let columns = joined.schema().fields().len();
+    select(Arc::new(joined), 1..columns).map(Some)
+}
+
+fn is_constant(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    collect_columns(expr).is_empty() && !is_volatile(expr)
+}
+
+/// An inner join whose condition, if it has one, is checked pair by pair.
+struct Join {
+    left: Arc<dyn ExecutionPlan>,
+    right: Arc<dyn ExecutionPlan>,
+    condition: Option<JoinFilter>,
+    /// Those of the condition, over the columns of the join.
+    conjuncts: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+impl Join {
+    fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
+        if let Some(join) = plan.downcast_ref::<CrossJoinExec>() {
+            let (left, right) = (Arc::clone(join.left()), Arc::clone(join.right()));
+            return Some(Self { left, right, condition: None, conjuncts: vec![] });
+        }
+        let join = plan.downcast_ref::<NestedLoopJoinExec>()?;
+        if *join.join_type() != JoinType::Inner || join.contains_projection() {
+            return None;
+        }
+        let lefts = join.left().schema().fields().len();
+        let condition = join.filter().cloned();
+        let conjuncts = condition.iter().flat_map(|condition| {
+            let conjuncts = split_conjunction(condition.expression()).into_iter();
+            conjuncts.filter_map(|conjunct| {
+                let over_join = Arc::clone(conjunct).transform_up(|expr| {
+                    let Some(column) = expr.downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
+                    let source = &condition.column_indices()[column.index()];
+                    let index = if source.side == JoinSide::Left { source.index } else { lefts + source.index };
+                    let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(column.name(), index));
+                    Ok(Transformed::yes(column))
+                });
+                over_join.ok().map(|over_join| over_join.data)
+            })
+        });
+        let conjuncts = conjuncts.collect();
+        Some(Self { left: Arc::clone(join.left()), right: Arc::clone(join.right()), condition, conjuncts })
+    }
+
+    fn lefts(&self) -> usize {
+        self.left.schema().fields().len()
+    }
+
+    /// The side whose columns `expr` is over; `None` if it is over both, or none.
+    fn side_of(&self, exprs: &[Arc<dyn PhysicalExpr>]) -> Option<JoinSide> {
+        let columns: Vec<_> = exprs.iter().flat_map(collect_columns).collect();
+        if columns.is_empty() {
+            None
+        } else if columns.iter().all(|column| column.index() < self.lefts()) {
+            Some(JoinSide::Left)
+        } else if columns.iter().all(|column| column.index() >= self.lefts()) {
+            Some(JoinSide::Right)
         } else {
-            (JoinSide::Left, left)
+            None
         }
-    } else if columns.iter().all(|column| column.index() < lefts) {
-        (JoinSide::Left, left)
-    } else if columns.iter().all(|column| column.index() >= lefts) {
-        (JoinSide::Right, right)
-    } else {
-        return None;
-    };
-    rows.is_none_or(|rows| rows <= MOST_QUERIES).then_some(side)
+    }
+
+    /// Whose nearest are wanted, if these are wanted of each value of `of_each`; `None` if these are of both sides.
+    fn whose(&self, of_each: &[Arc<dyn PhysicalExpr>]) -> Option<Of> {
+        match self.side_of(of_each) {
+            Some(JoinSide::Left) => Some(Of::EachLeft),
+            Some(_) => Some(Of::EachRight),
+            None if of_each.iter().all(|expr| collect_columns(expr).is_empty()) => Some(Of::All),
+            None => None,
+        }
+    }
+
+    /// `key` as a distance between a vector of each side.
+    fn distance(&self, key: &Arc<dyn PhysicalExpr>, metric_of: MetricOf) -> Option<Distance> {
+        let (metric, [a, b]) = call(key, metric_of)?;
+        let sides = [&a, &b].map(|side| self.side_of(std::slice::from_ref(side)));
+        let (left, right) = match sides {
+            [Some(JoinSide::Left), Some(JoinSide::Right)] => (a, b),
+            [Some(JoinSide::Right), Some(JoinSide::Left)] => (b, a),
+            _ => return None,
+        };
+        let (schema, lefts) = (self.right.schema(), self.lefts());
+        let right = right.transform_up(|expr| match expr.downcast_ref::<Column>() {
+            Some(column) => {
+                let index = column.index() - lefts;
+                let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(index).name(), index));
+                Ok(Transformed::yes(column))
+            }
+            None => Ok(Transformed::no(expr)),
+        });
+        Some(Distance { metric, left, right: right.ok()?.data })
+    }
+
+    /// The value of `key` beyond which the condition does not hold.
+    fn within(&self, key: &Arc<dyn PhysicalExpr>, metric_of: MetricOf) -> Option<f64> {
+        let (metric, _) = call(key, metric_of)?;
+        let limits = self.conjuncts.iter().filter_map(|conjunct| {
+            let comparison = conjunct.downcast_ref::<BinaryExpr>()?;
+            let (limit, operator) = if comparison.left() == key {
+                (comparison.right(), *comparison.op())
+            } else if comparison.right() == key {
+                (comparison.left(), comparison.op().swap()?)
+            } else {
+                return None;
+            };
+            let nearer = match metric.larger_is_nearer() {
+                true => [Operator::Gt, Operator::GtEq, Operator::Eq],
+                false => [Operator::Lt, Operator::LtEq, Operator::Eq],
+            };
+            let limit = limit.downcast_ref::<Literal>()?.value().cast_to(&DataType::Float64).ok()?;
+            let ScalarValue::Float64(Some(limit)) = limit else { return None };
+            (nearer.contains(&operator) && !limit.is_nan()).then_some(limit)
+        });
+        limits.reduce(if metric.larger_is_nearer() { f64::max } else { f64::min })
+    }
+
+    /// The join with the pairs that are wanted, and perhaps others; the side with fewer rows is held in memory.
+    fn prune(self, distance: Distance, wanted: WantedPairs) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = |side: &Arc<dyn ExecutionPlan>| {
+            let statistics = StatisticsContext::new().compute(side.as_ref(), &StatisticsArgs::new()).ok()?;
+            statistics.num_rows.get_value().copied()
+        };
+        // where nothing is known, the side whose nearest are wanted: they get nearer from batch to batch
+        let swap = match (rows(&self.left), rows(&self.right)) {
+            (Some(left), Some(right)) => right < left,
+            (None, Some(right)) => right <= FEW_ROWS,
+            (Some(left), None) => left > FEW_ROWS && wanted.of == Of::EachRight,
+            (None, None) => wanted.of == Of::EachRight,
+        };
+        if !swap {
+            let Self { left, right, condition, .. } = self;
+            return Ok(Arc::new(NearestJoinExec::new(left, right, distance, wanted, condition)));
+        }
+        let distance = Distance { left: distance.right, right: distance.left, ..distance };
+        let of = match wanted.of {
+            Of::EachLeft => Of::EachRight,
+            Of::EachRight => Of::EachLeft,
+            Of::All => Of::All,
+        };
+        let condition = self.condition.as_ref().map(JoinFilter::swap);
+        let (lefts, rights) = (self.lefts(), self.right.schema().fields().len());
+        let wanted = WantedPairs { of, ..wanted };
+        let join = NearestJoinExec::new(self.right, self.left, distance, wanted, condition);
+        select(Arc::new(join), (rights..rights + lefts).chain(0..rights))
+    }
 }
 
-/// The columns of `nearest`, whose sides are those of `join` the other way round, as `join` has them.
-fn swap_back(nearest: Arc<dyn ExecutionPlan>, join: &CrossJoinExec) -> Result<Arc<dyn ExecutionPlan>> {
-    let schema = nearest.schema();
-    let rights = join.right().schema().fields().len();
-    let columns = (rights..schema.fields().len()).chain(0..rights).map(|index| {
+/// A function of ours that computes a metric, and its arguments.
+fn call(key: &Arc<dyn PhysicalExpr>, metric_of: MetricOf) -> Option<(Metric, [Arc<dyn PhysicalExpr>; 2])> {
+    let call = key.downcast_ref::<ScalarFunctionExpr>()?;
+    let metric = metric_of(call.fun())?;
+    let arguments = call.args().to_vec().try_into().ok()?;
+    (!is_volatile(key)).then_some((metric, arguments))
+}
+
+/// These columns of `input`.
+fn select(
+    input: Arc<dyn ExecutionPlan>,
+    columns: impl IntoIterator<Item = usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = input.schema();
+    let columns = columns.into_iter().map(|index| {
         let name = schema.field(index).name();
         ProjectionExpr { expr: Arc::new(Column::new(name, index)), alias: name.clone() }
     });
-    Ok(Arc::new(ProjectionExec::try_new(columns, nearest)?))
-}
-
-/// `key` as a distance between a column of each side of `join`.
-fn distance(key: &Arc<dyn PhysicalExpr>, join: &CrossJoinExec, metric_of: MetricOf) -> Option<Distance> {
-    let call = key.downcast_ref::<ScalarFunctionExpr>()?;
-    let metric = metric_of(call.fun())?;
-    let [a, b] = call.args() else { return None };
-    let (a, b) = (a.downcast_ref::<Column>()?.index(), b.downcast_ref::<Column>()?.index());
-    let (of_left, of_right) = (join.left().schema(), join.right().schema());
-    let lefts = of_left.fields().len();
-    let (left, right) = if a < b { (a, b) } else { (b, a) };
-    if left >= lefts || right < lefts {
-        return None;
-    }
-    let right = right - lefts;
-    let dimensions_of_left = dimensions(of_left.field(left).data_type())?;
-    let same = dimensions(of_right.field(right).data_type()) == Some(dimensions_of_left);
-    same.then_some(Distance { metric, left, right, dimensions: dimensions_of_left })
+    Ok(Arc::new(ProjectionExec::try_new(columns, input)?))
 }
 
 /// `node` with `pruned` in the place of `input`, which is below it and perhaps below projections and a window.

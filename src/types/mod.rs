@@ -5,6 +5,7 @@ pub mod embedding;
 pub mod image;
 mod kind;
 mod sparkline;
+pub(crate) mod vectors;
 
 /// Field metadata: the space in which an embedding lives, see [`embedding::EmbeddingSpace::name`].
 pub const SPACE_KEY: &str = "semantic.space";

@@ -1,5 +1,7 @@
 //! Bounds of the distances of many vectors to many rows, at the price of a matrix product.
 
+use std::cell::OnceCell;
+
 use super::products::{error_bound, products};
 use super::sums::{Squares, for_each_row};
 use super::{Metric, Query};
@@ -8,6 +10,39 @@ use super::{Metric, Query};
 const LENGTHS: std::ops::RangeInclusive<f64> = 1e-12..=1e18;
 /// What the few operations behind a product can add to its error, relative to the lengths.
 const SLACK: f64 = 16.0 * f32::EPSILON as f64;
+
+/// Up to so many queries, the rows are read at the speed of memory also if the value is computed for each pair.
+const FEW: usize = 2;
+
+/// Rows of numbers, one behind the other, that are compared with queries.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    items: &'a [f32],
+    dimensions: usize,
+    rounded: bool,
+    /// The length of each; NaN outside [`LENGTHS`]
+    norms: OnceCell<Vec<f32>>,
+}
+
+impl<'a> Rows<'a> {
+    /// Rows of `dimensions` numbers each, which were `rounded` to f32, or are exact.
+    #[must_use]
+    pub fn new(items: &'a [f32], dimensions: usize, rounded: bool) -> Self {
+        Self { items, dimensions, rounded, norms: OnceCell::new() }
+    }
+
+    fn count(&self) -> usize {
+        self.items.len().checked_div(self.dimensions).unwrap_or(0)
+    }
+
+    fn norms(&self) -> &[f32] {
+        self.norms.get_or_init(|| {
+            let mut norms = vec![f32::NAN; self.count()];
+            lengths(self.items, self.dimensions, &mut norms);
+            norms
+        })
+    }
+}
 
 /// Vectors of one length, ready to be compared with many rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +69,12 @@ impl Queries {
         self.norms.len()
     }
 
+    /// The query of that number.
+    #[must_use]
+    pub fn get(&self, query: usize) -> &[f32] {
+        &self.items[query * self.dimensions..][..self.dimensions]
+    }
+
     /// True if there is no query.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -50,40 +91,44 @@ impl Queries {
     ///
     /// With `n` dimensions, `e = 6e-8 (n + 32)`: a bound is less than `2 e` below the cosine, `2 e |a| |b|` below the
     /// product, `2 e (|a|² + |b|²)` below the square of the L2 distance. L1 distances are no product: they are computed
-    /// and rounded down.
+    /// and rounded down, as the values of a few queries are.
     ///
-    /// `rows` holds rows of as many dimensions one behind the other, and `bounds` has a place for each pair.
-    pub fn lower_bounds(&self, rows: &[f32], bounds: &mut [f32]) {
-        let count = rows.len().checked_div(self.dimensions).unwrap_or(0);
-        if count == 0 {
+    /// The rows have as many dimensions as the queries, and `bounds` has a place for each pair.
+    pub fn lower_bounds(&self, rows: &Rows<'_>, bounds: &mut [f32]) {
+        let count = rows.count();
+        let of_values = self.metric == Metric::L1Distance || self.len() <= FEW;
+        // what rounding adds to a sum of differences grows with the numbers, not with the sum
+        if count == 0 || self.metric == Metric::L1Distance && rows.rounded {
             bounds.fill(f32::NEG_INFINITY);
             return;
         }
-        if self.metric == Metric::L1Distance {
-            return self.l1(rows, count, bounds);
+        if of_values && !rows.rounded {
+            return self.values(rows, bounds);
         }
-        let mut norms = vec![f32::NAN; count];
-        lengths(rows, self.dimensions, &mut norms);
-        products(&self.items, rows, self.dimensions, bounds);
+        products(&self.items, rows.items, self.dimensions, bounds);
         #[expect(clippy::cast_possible_truncation, reason = "the slack covers it")]
         let error = (error_bound(self.dimensions) + SLACK) as f32;
         for (products, &norm) in bounds.chunks_exact_mut(count).zip(&self.norms) {
             pulp::Arch::new().dispatch(
                 #[inline(always)]
-                || bound(self.metric, products, &norms, norm, error),
+                || bound(self.metric, products, rows.norms(), norm, error),
             );
         }
     }
 
-    fn l1(&self, rows: &[f32], count: usize, bounds: &mut [f32]) {
+    /// The values, rounded down.
+    fn values(&self, rows: &Rows<'_>, bounds: &mut [f32]) {
+        let count = rows.count();
         let mut values = vec![None; count];
-        let mut query = Query::new(self.metric, &self.items[..self.dimensions]);
+        let mut query = Query::new::<f32>(self.metric, &[]);
         for (items, bounds) in self.items.chunks_exact(self.dimensions).zip(bounds.chunks_exact_mut(count)) {
             query.set(items);
-            query.values(rows, &mut values);
+            query.values(rows.items, &mut values);
+            let sign = if self.metric.larger_is_nearer() { -1.0 } else { 1.0 };
             for (bound, value) in bounds.iter_mut().zip(&values) {
                 #[expect(clippy::cast_possible_truncation, reason = "rounded down")]
-                let value = value.map_or(f32::NAN, |value| (value as f32).next_down());
+                let value = value.map_or(f32::NAN, |value| ((sign * value) as f32).next_down());
+                // the larger of a number and NaN is the number
                 *bound = value.max(f32::NEG_INFINITY);
             }
         }
@@ -180,7 +225,7 @@ mod tests {
         let count = rows.len() / dimensions;
         let prepared = Queries::new(metric, queries, dimensions);
         let mut bounds = vec![f32::NAN; prepared.len() * count];
-        prepared.lower_bounds(rows, &mut bounds);
+        prepared.lower_bounds(&Rows::new(rows, dimensions, false), &mut bounds);
         for (query, bounds) in queries.chunks(dimensions).zip(bounds.chunks(count)) {
             let exact = Query::new(metric, query);
             for (row, &bound) in rows.chunks(dimensions).zip(bounds) {
@@ -203,7 +248,8 @@ mod tests {
             [[0.0, 0.0], [f32::NAN, 1.0], [f32::INFINITY, 1.0], [1e30, 1e30], [1e-30, 1e-30], [1.0, 2.0]];
         for metric in METRICS {
             let mut bounds = [0.0; 6];
-            Queries::new(metric, &[3.0, -1.0], 2).lower_bounds(rows.as_flattened(), &mut bounds);
+            let rows_of_two = Rows::new(rows.as_flattened(), 2, false);
+            Queries::new(metric, &[3.0, -1.0], 2).lower_bounds(&rows_of_two, &mut bounds);
             let exact = Query::new(metric, &[3.0_f32, -1.0]);
             for (row, bound) in rows.iter().zip(bounds) {
                 let value = exact.value(row).unwrap_or(f64::NAN);
@@ -217,17 +263,17 @@ mod tests {
         }
         // of a query, too
         let mut bounds = [0.0];
-        Queries::new(Metric::CosineDistance, &[0.0, 0.0], 2).lower_bounds(&[1.0, 1.0], &mut bounds);
+        Queries::new(Metric::CosineDistance, &[0.0, 0.0], 2).lower_bounds(&Rows::new(&[1.0, 1.0], 2, false), &mut bounds);
         assert_eq!(bounds, [f32::NEG_INFINITY]);
     }
 
     #[test]
     fn no_dimensions_no_queries_no_rows() {
         let mut bounds = [0.0];
-        Queries::new(Metric::L2Distance, &[], 0).lower_bounds(&[], &mut bounds);
+        Queries::new(Metric::L2Distance, &[], 0).lower_bounds(&Rows::new(&[], 0, false), &mut bounds);
         assert_eq!(bounds, [f32::NEG_INFINITY]);
-        Queries::new(Metric::L2Distance, &[], 3).lower_bounds(&[1.0, 2.0, 3.0], &mut []);
-        Queries::new(Metric::L2Distance, &[1.0, 2.0, 3.0], 3).lower_bounds(&[], &mut []);
+        Queries::new(Metric::L2Distance, &[], 3).lower_bounds(&Rows::new(&[1.0, 2.0, 3.0], 3, false), &mut []);
+        Queries::new(Metric::L2Distance, &[1.0, 2.0, 3.0], 3).lower_bounds(&Rows::new(&[], 3, false), &mut []);
         assert!(Queries::new(Metric::L2Distance, &[], 3).is_empty());
     }
 }

@@ -4,23 +4,68 @@ use half::f16;
 
 /// A number that f64 holds exactly.
 pub trait Item: Copy + Send + Sync + 'static {
+    /// Whether f32 holds it exactly.
+    const FITS_SINGLE: bool = true;
+
     /// Writes the numbers of `from` into `to`, which is as long.
     fn widen(from: &[Self], to: &mut [f64]);
+
+    /// The numbers as f32, the nearest to each: themselves, or in `memory`.
+    fn singles<'a>(items: &'a [Self], memory: &'a mut Vec<f32>) -> &'a [f32];
 }
 
-macro_rules! items {
-    ($($number:ty),*) => {$(
-        impl Item for $number {
-            #[inline(always)]
-            fn widen(from: &[Self], to: &mut [f64]) {
-                for (to, &from) in to.iter_mut().zip(from) {
-                    *to = f64::from(from);
-                }
+macro_rules! widen {
+    () => {
+        #[inline(always)]
+        fn widen(from: &[Self], to: &mut [f64]) {
+            for (to, &from) in to.iter_mut().zip(from) {
+                *to = f64::from(from);
             }
         }
-    )*};
+    };
 }
-items!(f32, f64, i8, u8);
+
+impl Item for f32 {
+    widen!();
+
+    fn singles<'a>(items: &'a [Self], _: &'a mut Vec<f32>) -> &'a [f32] {
+        items
+    }
+}
+
+impl Item for f64 {
+    const FITS_SINGLE: bool = false;
+
+    widen!();
+
+    fn singles<'a>(items: &'a [Self], memory: &'a mut Vec<f32>) -> &'a [f32] {
+        #[expect(clippy::cast_possible_truncation, reason = "rounded")]
+        collect(items, memory, |item| item as f32)
+    }
+}
+
+impl Item for i8 {
+    widen!();
+
+    fn singles<'a>(items: &'a [Self], memory: &'a mut Vec<f32>) -> &'a [f32] {
+        collect(items, memory, f32::from)
+    }
+}
+
+impl Item for u8 {
+    widen!();
+
+    fn singles<'a>(items: &'a [Self], memory: &'a mut Vec<f32>) -> &'a [f32] {
+        collect(items, memory, f32::from)
+    }
+}
+
+#[inline(always)]
+fn collect<'a, T: Copy>(items: &[T], memory: &'a mut Vec<f32>, each: impl Fn(T) -> f32) -> &'a [f32] {
+    memory.clear();
+    memory.extend(items.iter().map(|&item| each(item)));
+    memory
+}
 
 impl Item for f16 {
     #[inline(always)]
@@ -28,6 +73,10 @@ impl Item for f16 {
         for (to, &from) in to.iter_mut().zip(from) {
             *to = f64::from(single(from));
         }
+    }
+
+    fn singles<'a>(items: &'a [Self], memory: &'a mut Vec<f32>) -> &'a [f32] {
+        collect(items, memory, single)
     }
 }
 

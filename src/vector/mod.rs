@@ -19,10 +19,10 @@ mod query;
 mod sums;
 
 pub use bits::{hamming_distance, jaccard_distance};
-pub use bounds::Queries;
+pub use bounds::{Queries, Rows};
 pub use item::Item;
 pub use metric::Metric;
-pub use nearest::{Nearest, Wanted};
+pub use nearest::{Keep, Nearest, Pair, Slot, Wanted};
 pub use norm::{norm, normalize};
 pub use query::Query;
 

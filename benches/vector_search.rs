@@ -1,0 +1,155 @@
+//! Searches of a file of vectors, measured from inside: a line of JSON for `beside_numpy.py`.
+//!
+//! `cargo bench --bench vector_search -- VECTORS QUERIES [rows=N] [queries=N] [from=memory|file] [sql=cross|lateral|row_number|...]
+//! [rounds=N]`. Both files have columns `id` and `embedding`. Each round searches with other queries; the median counts.
+//! Without arguments it does nothing.
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::time::Instant;
+
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::Float32Type;
+use datafusion::common::{Result, exec_datafusion_err, exec_err};
+use datafusion::prelude::SessionContext;
+use datafusion_semantic::session;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let [vectors, queries, options @ ..] = arguments.as_slice() else { return Ok(()) };
+    let options: HashMap<&str, &str> = options.iter().filter_map(|option| option.split_once('=')).collect();
+    let option = |name: &str, default: &'static str| options.get(name).copied().unwrap_or(default);
+    let number = |name: &str, default: &'static str| {
+        option(name, default).parse::<usize>().map_err(|error| exec_datafusion_err!("{name}: {error}"))
+    };
+    let (rows, count, rounds, k) =
+        (number("rows", "1000000")?, number("queries", "1")?, number("rounds", "5")?, number("k", "10")?);
+    let statement = match option("sql", "limit") {
+        "limit" => format!(
+            "SELECT id FROM vectors ORDER BY cosine_distance(embedding, (SELECT embedding FROM queries)) LIMIT {k}"
+        ),
+        "cross" => format!(
+            "SELECT queries.id, vectors.id FROM queries CROSS JOIN vectors \
+             ORDER BY cosine_distance(vectors.embedding, queries.embedding) LIMIT {k}"
+        ),
+        "row_number" => format!(
+            "SELECT queries.id, vectors.id FROM queries CROSS JOIN vectors QUALIFY row_number() OVER \
+             (PARTITION BY queries.id ORDER BY cosine_distance(vectors.embedding, queries.embedding)) <= {k}"
+        ),
+        "lateral" => format!(
+            "SELECT queries.id, nearest.id FROM queries CROSS JOIN LATERAL (SELECT id FROM vectors \
+             ORDER BY cosine_distance(vectors.embedding, queries.embedding) LIMIT {k}) AS nearest"
+        ),
+        other => return exec_err!("sql: unknown '{other}'"),
+    };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let ctx = session::new()?;
+        for option in option("set", "").split(';').filter(|option| !option.is_empty()) {
+            run(&ctx, &format!("SET {}", option.replacen(':', "=", 1))).await?;
+        }
+        let source = format!("SELECT * FROM '{vectors}' LIMIT {rows}");
+        match option("from", "memory") {
+            "memory" => run(&ctx, &format!("CREATE TABLE vectors AS {source}")).await?,
+            _ if option("rows", "").is_empty() => run(&ctx, &format!("CREATE VIEW vectors AS SELECT * FROM '{vectors}'")).await?,
+            _ => run(&ctx, &format!("CREATE VIEW vectors AS {source}")).await?,
+        };
+        run(&ctx, &format!("CREATE TABLE all_queries AS SELECT * FROM '{queries}'")).await?;
+        let (mut walls, mut reads, mut found) = (vec![], vec![], vec![]);
+        for round in 0..=rounds {
+            // other queries in each round; the first round warms up
+            let first = (round * count) % 100;
+            let sql = format!(
+                "CREATE OR REPLACE TABLE queries AS SELECT * FROM all_queries \
+                 WHERE (id + 100 - {first}) % 100 < {count}"
+            );
+            run(&ctx, &sql).await?;
+            let started = Instant::now();
+            let batches = session::sql(&ctx, &statement).await?.collect().await?;
+            if round > 0 {
+                walls.push(started.elapsed().as_secs_f64());
+            } else {
+                let ids = batches.iter().flat_map(|batch| {
+                    batch.columns().last().map(|ids| format!("{ids:?}")).into_iter()
+                });
+                found.extend(ids);
+            }
+            if let ("memory", true) = (option("from", "memory"), round > 0) {
+                reads.push(read(&ctx).await?);
+            }
+        }
+        let (cpu, peak) = (cpu_seconds(), peak_mib());
+        if option("show", "").contains("ids") {
+            print(&found.join("\n"));
+        }
+        let (wall, read) = (median(&mut walls), median(&mut reads));
+        print(&format!(
+            r#"{{"rows": {rows}, "queries": {count}, "wall_s": {wall:.4}, "n": {}, "per_s": {:.1}, "gb_s": {:.2}, "read_gb_s": {read:.2}, "cpu_s": {cpu:.2}, "peak_mib": {peak}, "all_s": {walls:.4?}}}"#,
+            rows * count,
+            (rows * count) as f64 / wall,
+            (rows * 384 * 4) as f64 / wall / 1e9,
+        ));
+        Ok(())
+    })
+}
+
+/// Gigabytes a second in which two threads read the vectors of the table.
+async fn read(ctx: &SessionContext) -> Result<f64> {
+    let batches = ctx.sql("SELECT embedding FROM vectors").await?.collect().await?;
+    let started = Instant::now();
+    let bytes: usize = std::thread::scope(|scope| {
+        let halves = batches.split_at(batches.len() / 2);
+        let threads = [halves.0, halves.1].map(|half| {
+            scope.spawn(move || {
+                half.iter()
+                    .map(|batch| {
+                        let items = batch.column(0).as_fixed_size_list().values();
+                        let items = items.as_primitive::<Float32Type>().values();
+                        black_box(sum(items));
+                        size_of_val::<[f32]>(items)
+                    })
+                    .sum::<usize>()
+            })
+        });
+        threads.into_iter().map(|thread| thread.join().unwrap_or_default()).sum()
+    });
+    Ok(bytes as f64 / started.elapsed().as_secs_f64() / 1e9)
+}
+
+fn sum(items: &[f32]) -> f32 {
+    let mut sums = [0.0; 64];
+    for part in items.as_chunks::<64>().0 {
+        for (sum, item) in sums.iter_mut().zip(part) {
+            *sum += item;
+        }
+    }
+    sums.iter().sum()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Runs a statement to its end and counts its rows.
+async fn run(ctx: &SessionContext, sql: &str) -> Result<usize> {
+    Ok(session::sql(ctx, sql).await?.collect().await?.iter().map(RecordBatch::num_rows).sum())
+}
+
+/// What the process has used of all processors, in hundredths of a second; 0 where there is no /proc.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // behind the name, which may hold anything: state is the 3rd field, user and system time the 14th and 15th
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// The most memory that the process had at a time; 0 where there is no /proc.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+#[expect(clippy::print_stdout, reason = "the result")]
+fn print(line: &str) {
+    println!("{line}");
+}
