@@ -95,7 +95,9 @@ fn many_queries(c: &mut Criterion) {
         for metric in [Metric::CosineDistance, Metric::L2Distance] {
             let queries = Queries::new(metric, &queries, DIMENSIONS);
             group.bench_function(BenchmarkId::new(format!("{metric:?}"), count), |bencher| {
-                bencher.iter(|| queries.lower_bounds(&Rows::new(black_box(&rows), DIMENSIONS, false), &mut bounds));
+                bencher.iter(|| {
+                    queries.lower_bounds(&Rows::new(black_box(&rows), DIMENSIONS, false), &mut bounds)
+                });
             });
         }
     }

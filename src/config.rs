@@ -30,6 +30,15 @@ impl FromStr for OnError {
     }
 }
 
+/// How Parquet files hold embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ParquetVectors {
+    /// As bytes of one length, which are read several times as fast.
+    Packed,
+    /// As lists, which every reader of Parquet knows.
+    List,
+}
+
 /// The values of the options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -51,8 +60,10 @@ pub struct Settings {
     pub slices_in_flight: usize,
     /// The most bytes of results that a query keeps so that equal inputs are computed once; 0 looks for none.
     pub cache_bytes: usize,
-    /// Whether cross joins of vectors leave out pairs that are not among the nearest.
+    /// Whether joins of vectors leave out pairs that are not among the nearest.
     pub nearest_join: bool,
+    /// How `COPY ... TO 'x.parquet'` writes embeddings.
+    pub parquet_vectors: ParquetVectors,
     /// How models on this machine are run.
     pub local: LocalOptions,
 }
@@ -70,6 +81,7 @@ impl Default for Settings {
             slices_in_flight: 8,
             cache_bytes: 64 << 20,
             nearest_join: true,
+            parquet_vectors: ParquetVectors::Packed,
             local: LocalOptions::default(),
         }
     }
@@ -140,6 +152,13 @@ impl ExtensionOptions for SemanticOptions {
                 Ok(enabled) => settings.nearest_join = enabled,
                 Err(_) => return plan_err!("semantic.nearest_join must be true or false, found '{value}'"),
             },
+            "parquet_vectors" => match value {
+                "packed" => settings.parquet_vectors = ParquetVectors::Packed,
+                "list" => settings.parquet_vectors = ParquetVectors::List,
+                _ => {
+                    return plan_err!("semantic.parquet_vectors must be 'packed' or 'list', found '{value}'");
+                }
+            },
             "on_error" => {
                 settings.on_error = value
                     .parse()
@@ -179,6 +198,10 @@ impl ExtensionOptions for SemanticOptions {
             OnError::Raise => "raise",
             OnError::Null => "null",
         };
+        let parquet_vectors = match settings.parquet_vectors {
+            ParquetVectors::Packed => "packed",
+            ParquetVectors::List => "list",
+        };
         [
             ("provider", settings.provider.clone(), "who serves models where a call does not say so"),
             ("text_model", settings.text_model.clone(), "the model of embed_text where a call names none"),
@@ -212,7 +235,12 @@ impl ExtensionOptions for SemanticOptions {
             (
                 "nearest_join",
                 settings.nearest_join.to_string(),
-                "whether a cross join leaves out pairs of vectors that a limit above it would cut",
+                "whether joins of vectors leave out pairs that are not among the nearest",
+            ),
+            (
+                "parquet_vectors",
+                parquet_vectors.to_owned(),
+                "how COPY writes embeddings to Parquet: 'packed' into bytes, or 'list' for other readers",
             ),
             (
                 "model_variant",

@@ -6,6 +6,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::config::SemanticOptions;
 use crate::functions::{self, FunctionContext, FunctionsTable, Glob};
+use crate::io::packed_vectors::ParquetTables;
 use crate::models::Registry;
 use crate::planner;
 
@@ -54,5 +55,14 @@ pub fn register_with(ctx: &SessionContext, registry: Registry) -> Result<()> {
     for function in aggregates {
         ctx.register_udaf(function.udaf);
     }
-    planner::register(ctx, twins, functions::metric_of)
+    if !planner::is_registered(ctx) {
+        let state = ctx.state_ref();
+        let mut state = state.write();
+        // DataFusion's for CREATE EXTERNAL TABLE ... STORED AS PARQUET
+        if let Some(tables) = state.table_factories_mut().get_mut("PARQUET") {
+            *tables = Arc::new(ParquetTables::new(Arc::clone(tables)));
+        }
+    }
+    let pack = Arc::new(functions::vector_to_bytes());
+    planner::register(ctx, planner::Functions { twins, metric_of: functions::metric_of, pack })
 }

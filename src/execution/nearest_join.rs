@@ -386,8 +386,7 @@ impl NearestJoinExec {
             }
             (None, Some(dimensions)) => {
                 let rows = parts(rest, Nearest::block_vectors()).next().unwrap_or_default();
-                let wanted =
-                    Arc::new(wanted(self.distance.metric, &right.vectors, rows.clone(), dimensions));
+                let wanted = Arc::new(wanted(self.distance.metric, &right.vectors, rows.clone(), dimensions));
                 let mut nearest = self.nearest(&wanted);
                 for lefts in parts(all, Nearest::block_rows()) {
                     tokio::task::consume_budget().await;

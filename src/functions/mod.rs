@@ -10,6 +10,7 @@ use crate::models::Registry;
 use crate::planner::{SyncTwin, When};
 
 mod arguments;
+mod as_embedding;
 mod avg_vector;
 mod blocking;
 mod convert_image;
@@ -33,7 +34,9 @@ mod resize;
 mod strings;
 mod sum_vector;
 mod vector_aggregate;
+mod vector_from_bytes;
 mod vector_norm;
+mod vector_to_bytes;
 mod vectors;
 
 pub(crate) use distance::metric_of;
@@ -144,6 +147,11 @@ impl AggregateFunction {
     }
 }
 
+/// `vector_to_bytes(vector)`
+pub(crate) fn vector_to_bytes() -> ScalarUDF {
+    vector_to_bytes::function().udf
+}
+
 /// Every aggregate function.
 pub(crate) fn aggregates() -> Vec<AggregateFunction> {
     vec![avg_vector::function(), sum_vector::function()]
@@ -166,6 +174,9 @@ pub(crate) fn all(context: &Arc<FunctionContext>) -> Vec<Function> {
         jaccard_distance::function(),
         vector_norm::function(),
         normalize::function(),
+        as_embedding::function(),
+        vector_to_bytes::function(),
+        vector_from_bytes::function(),
         download::function(context),
     ]
 }

@@ -10,8 +10,8 @@ use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, Signature, Volatility};
 
 use super::vectors::{check_numbers, float_list, lists_of};
-use crate::types::vectors::Vectors;
 use crate::types::embedding::space_metadata;
+use crate::types::vectors::Vectors;
 
 /// `sum_vector` or `avg_vector`: the sum of vectors, item by item, or their mean.
 #[derive(Debug, PartialEq, Eq, Hash)]

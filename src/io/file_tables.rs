@@ -24,6 +24,7 @@ use url::Url;
 
 use super::file_catalog::Catalogs;
 use super::glob::GLOB_CHARACTERS;
+use super::packed_vectors::unpacked;
 use super::paths::{self, Found};
 
 /// Makes quoted paths tables in every schema of `ctx`. A registered table of that name goes first.
@@ -68,8 +69,7 @@ impl FileTables {
                 );
             }
         };
-        let table: Arc<dyn TableProvider> = Arc::new(open(&path, &state).await?);
-        Ok(Some(table))
+        unpacked(Arc::new(open(&path, &state).await?), &state).map(Some)
     }
 }
 

@@ -4,4 +4,5 @@ pub(crate) mod download;
 mod file_catalog;
 pub mod file_tables;
 pub(crate) mod glob;
+pub(crate) mod packed_vectors;
 mod paths;

@@ -139,7 +139,11 @@ fn steps(subquery: &LogicalPlan) -> Result<Option<(Vec<Step>, LogicalPlan)>> {
 
 fn refers_outside(plan: &LogicalPlan) -> Result<bool> {
     let found = plan.apply_with_subqueries(|node| {
-        Ok(if node.contains_outer_reference() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        Ok(if node.contains_outer_reference() {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
     })?;
     Ok(found == TreeNodeRecursion::Stop)
 }

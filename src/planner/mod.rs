@@ -7,12 +7,13 @@
 //! |---|---|---|---|
 //! | 1 | `semantic.lower_to_sync` | function rewrite | before type coercion, so that a synchronous twin is coerced, folded and pushed down like any function |
 //! | 2 | `semantic.lateral_limit` | analyzer, last | types are coerced; DataFusion's rules that plan subqueries come later |
-//! | 3 | `semantic.constant_once` | optimizer | after literals are folded and subqueries are made joins, before the calls are moved |
-//! | 4 | `semantic.drop_inferred` | optimizer | after predicates were pushed into joins, before the calls are moved |
-//! | 5 | `semantic.extract_async` | optimizer, last that moves expressions | the rules before it merge projections and push predicates through them |
-//! | 6 | `semantic.check_async` | optimizer, last | sees what will be planned physically |
-//! | 7 | `semantic.stream_async` | physical optimizer, first | the physical rules after it ask the operator what it keeps |
-//! | 8 | `semantic.nearest_join` | physical optimizer, second | the physical rules after it move the sides of a join |
+//! | 3 | `semantic.pack_vectors` | analyzer, last | the types of what is written are known |
+//! | 4 | `semantic.constant_once` | optimizer | after literals are folded and subqueries are made joins, before the calls are moved |
+//! | 5 | `semantic.drop_inferred` | optimizer | after predicates were pushed into joins, before the calls are moved |
+//! | 6 | `semantic.extract_async` | optimizer, last that moves expressions | the rules before it merge projections and push predicates through them |
+//! | 7 | `semantic.check_async` | optimizer, last | sees what will be planned physically |
+//! | 8 | `semantic.stream_async` | physical optimizer, first | the physical rules after it ask the operator what it keeps |
+//! | 9 | `semantic.nearest_join` | physical optimizer, second | the physical rules after it move the sides of a join |
 //!
 //! The optimizer runs its list of rules several times. Each time the rules before ours undo part of the
 //! extraction, and it is done again with the same outcome.
@@ -33,6 +34,7 @@ mod lateral_limit;
 mod lower_to_sync;
 pub mod named_arguments;
 mod nearest_join;
+mod pack_vectors;
 mod physical_rules;
 mod schema;
 mod stream_async;
@@ -43,6 +45,7 @@ use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
 pub use lower_to_sync::{SyncTwin, When};
@@ -54,21 +57,42 @@ use evaluate_constants::EvaluateConstants;
 use extract_async::ExtractAsync;
 use lateral_limit::LateralLimit;
 use lower_to_sync::{LowerToSync, Twins};
+use pack_vectors::PackVectors;
 
-/// Installs the planner rules on `ctx`, which know distances by `metric_of`, the logical ones after all rules that it
-/// has: register other optimizer rules first.
+/// What the rules know of functions.
+#[derive(Debug, Clone)]
+pub struct Functions {
+    /// The synchronous functions that take the place of async ones.
+    pub twins: Vec<SyncTwin>,
+    /// Which functions are distances.
+    pub metric_of: MetricOf,
+    /// Makes bytes of a vector.
+    pub pack: Arc<ScalarUDF>,
+}
+
+/// Whether [`register`] was called for `ctx`.
+pub fn is_registered(ctx: &SessionContext) -> bool {
+    let state = ctx.state_ref();
+    let state = state.read();
+    state.analyzer().function_rewrites().iter().any(|rewrite| rewrite.name() == LowerToSync::NAME)
+}
+
+/// Installs the planner rules on `ctx`, the logical ones after all rules that it has: register other optimizer rules
+/// first.
 ///
 /// Calling it again replaces the twins and installs nothing twice. The first call rebuilds the session's state, which
 /// forgets statements that were prepared before.
-pub fn register(ctx: &SessionContext, twins: Vec<SyncTwin>, metric_of: MetricOf) -> Result<()> {
+pub fn register(ctx: &SessionContext, functions: Functions) -> Result<()> {
+    let Functions { twins, metric_of, pack } = functions;
     physical_rules::register(ctx, metric_of);
     let state = ctx.state_ref();
     state.write().config_mut().options_mut().extensions.insert(Twins::new(twins));
-    if state.read().analyzer().function_rewrites().iter().any(|rewrite| rewrite.name() == LowerToSync::NAME) {
+    if is_registered(ctx) {
         return Ok(());
     }
     state.write().register_function_rewrite(Arc::new(LowerToSync))?;
     ctx.add_analyzer_rule(Arc::new(LateralLimit));
+    ctx.add_analyzer_rule(Arc::new(PackVectors::new(pack)));
     ctx.add_optimizer_rule(Arc::new(EvaluateConstants));
     ctx.add_optimizer_rule(Arc::new(DropInferred));
     ctx.add_optimizer_rule(Arc::new(ExtractAsync));

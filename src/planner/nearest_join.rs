@@ -245,7 +245,10 @@ fn prune(
 }
 
 /// A join with a condition on a distance without the pairs that it excludes.
-fn prune_within(plan: &Arc<dyn ExecutionPlan>, metric_of: MetricOf) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+fn prune_within(
+    plan: &Arc<dyn ExecutionPlan>,
+    metric_of: MetricOf,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(join) = Join::of(plan) else { return Ok(None) };
     for conjunct in &join.conjuncts {
         for key in distances(conjunct) {
@@ -265,7 +268,8 @@ fn prune_within(plan: &Arc<dyn ExecutionPlan>, metric_of: MetricOf) -> Result<Op
 /// Both sides of a comparison.
 fn distances(conjunct: &Arc<dyn PhysicalExpr>) -> Vec<Arc<dyn PhysicalExpr>> {
     let comparison = conjunct.downcast_ref::<BinaryExpr>();
-    comparison.map_or(vec![], |comparison| vec![Arc::clone(comparison.left()), Arc::clone(comparison.right())])
+    comparison
+        .map_or(vec![], |comparison| vec![Arc::clone(comparison.left()), Arc::clone(comparison.right())])
 }
 
 /// The rows of `input` that are nearest to a constant: a join of that one row with all of them.
@@ -324,9 +328,12 @@ impl Join {
             let conjuncts = split_conjunction(condition.expression()).into_iter();
             conjuncts.filter_map(|conjunct| {
                 let over_join = Arc::clone(conjunct).transform_up(|expr| {
-                    let Some(column) = expr.downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
+                    let Some(column) = expr.downcast_ref::<Column>() else {
+                        return Ok(Transformed::no(expr));
+                    };
                     let source = &condition.column_indices()[column.index()];
-                    let index = if source.side == JoinSide::Left { source.index } else { lefts + source.index };
+                    let index =
+                        if source.side == JoinSide::Left { source.index } else { lefts + source.index };
                     let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(column.name(), index));
                     Ok(Transformed::yes(column))
                 });

@@ -4,6 +4,7 @@ pub mod display;
 pub mod embedding;
 pub mod image;
 mod kind;
+pub(crate) mod packed;
 mod sparkline;
 pub(crate) mod vectors;
 
@@ -19,6 +20,8 @@ pub const MODE_KEY: &str = "semantic.mode";
 pub const EXTENSION_NAME_KEY: &str = "ARROW:extension:name";
 /// Arrow's key for the parameters of an extension type.
 pub const EXTENSION_METADATA_KEY: &str = "ARROW:extension:metadata";
+/// Extension type of the bytes of vectors, as Parquet files hold embeddings.
+pub const PACKED_EXTENSION: &str = "semantic.packed_vector";
 /// Extension type of a decoded image, see [`image`].
 pub const IMAGE_EXTENSION: &str = "semantic.image";
 /// Arrow's extension type for tensors of one shape; an image is `[height, width, channels]` of uint8.

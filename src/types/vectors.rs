@@ -22,9 +22,7 @@ pub(crate) struct Vectors {
 macro_rules! with_numbers {
     ($vectors:expr, $numbers:ident => $body:expr) => {{
         use arrow::array::AsArray;
-        use arrow::datatypes::{
-            DataType, Float16Type, Float32Type, Float64Type, Int8Type, UInt8Type,
-        };
+        use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type, Int8Type, UInt8Type};
         let items = $vectors.items();
         macro_rules! of_type {
             ($type:ty) => {{

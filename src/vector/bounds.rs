@@ -263,7 +263,8 @@ mod tests {
         }
         // of a query, too
         let mut bounds = [0.0];
-        Queries::new(Metric::CosineDistance, &[0.0, 0.0], 2).lower_bounds(&Rows::new(&[1.0, 1.0], 2, false), &mut bounds);
+        Queries::new(Metric::CosineDistance, &[0.0, 0.0], 2)
+            .lower_bounds(&Rows::new(&[1.0, 1.0], 2, false), &mut bounds);
         assert_eq!(bounds, [f32::NEG_INFINITY]);
     }
 
@@ -272,8 +273,10 @@ mod tests {
         let mut bounds = [0.0];
         Queries::new(Metric::L2Distance, &[], 0).lower_bounds(&Rows::new(&[], 0, false), &mut bounds);
         assert_eq!(bounds, [f32::NEG_INFINITY]);
-        Queries::new(Metric::L2Distance, &[], 3).lower_bounds(&Rows::new(&[1.0, 2.0, 3.0], 3, false), &mut []);
-        Queries::new(Metric::L2Distance, &[1.0, 2.0, 3.0], 3).lower_bounds(&Rows::new(&[], 3, false), &mut []);
+        Queries::new(Metric::L2Distance, &[], 3)
+            .lower_bounds(&Rows::new(&[1.0, 2.0, 3.0], 3, false), &mut []);
+        Queries::new(Metric::L2Distance, &[1.0, 2.0, 3.0], 3)
+            .lower_bounds(&Rows::new(&[], 3, false), &mut []);
         assert!(Queries::new(Metric::L2Distance, &[], 3).is_empty());
     }
 }

@@ -486,8 +486,7 @@ mod tests {
         );
         let mut found = vec![];
         let slots = [Slot::Vector, Slot::Vector, Slot::OtherLength];
-        let Ok(()) =
-            nearest.push(&[0.0_f32, 9.0, 9.0], &slots, |_| Ok::<(), Infallible>(()), &mut found);
+        let Ok(()) = nearest.push(&[0.0_f32, 9.0, 9.0], &slots, |_| Ok::<(), Infallible>(()), &mut found);
         let found: Vec<_> = found.into_iter().map(|pair| (pair.vector, pair.row)).collect();
         assert_eq!(found, [(0, 0), (0, 2), (1, 0), (1, 2), (2, 0), (2, 2)]);
     }

@@ -11,4 +11,5 @@ mod nearest;
 mod pixels;
 mod register;
 mod slt;
+mod stored_vectors;
 mod streaming;

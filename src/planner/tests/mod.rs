@@ -28,8 +28,12 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::{SyncTwin, When, register};
+use super::{Functions, SyncTwin, When, register};
 use crate::config::SemanticOptions;
+
+fn functions(twins: Vec<SyncTwin>) -> Functions {
+    Functions { twins, metric_of: |_| None, pack: Arc::new(crate::functions::vector_to_bytes()) }
+}
 
 /// How many rows that are not NULL each function has computed; a constant argument counts once a batch.
 #[derive(Debug, Clone, Default)]
@@ -153,7 +157,7 @@ impl Session {
             let mock = session.mock(name, name);
             session.ctx.register_udf(AsyncScalarUDF::new(Arc::new(mock)).into_scalar_udf());
         }
-        register(&session.ctx, twins, |_| None).unwrap();
+        register(&session.ctx, functions(twins)).unwrap();
         session
     }
 
