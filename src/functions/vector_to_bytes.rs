@@ -1,10 +1,10 @@
 //! `vector_to_bytes(vector)`
 use std::sync::Arc;
 
-use datafusion::arrow::array::AsArray;
-use datafusion::arrow::datatypes::FieldRef;
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::arrow::error::ArrowError;
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
@@ -42,6 +42,7 @@ impl ScalarUDFImpl for VectorToBytes {
         let vector = arguments.field(0);
         match packed_field(vector, NAME) {
             Some(field) => Ok(Arc::new(field)),
+            None if vector.data_type().is_null() => Ok(Arc::new(Field::new(NAME, DataType::Binary, true))),
             None => plan_err!(
                 "{NAME} does not support type {}: it takes vectors of Float32 of one length, cast it with \
                  arrow_cast(x, 'FixedSizeList(3, Float32)')",
@@ -52,6 +53,9 @@ impl ScalarUDFImpl for VectorToBytes {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let vectors = args.args[0].to_array(args.number_rows)?;
+        if vectors.data_type().is_null() {
+            return Ok(ColumnarValue::Scalar(ScalarValue::Binary(None)));
+        }
         match pack(vectors.as_fixed_size_list()) {
             Ok(bytes) => Ok(ColumnarValue::Array(Arc::new(bytes))),
             Err(ArrowError::InvalidArgumentError(reason)) => exec_err!("{NAME}: {reason}"),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -10,7 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF}
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::config::{ParquetVectors, SemanticOptions};
-use crate::types::packed::is_embedding;
+use crate::types::packed::{is_embedding, packed_field};
 
 /// The rule `semantic.pack_vectors`: in `COPY ... TO 'x.parquet'` embeddings become bytes (`vector_to_bytes`), unless
 /// `semantic.parquet_vectors` says otherwise. Bytes are neither compressed, which they resist, nor counted in
@@ -47,18 +48,15 @@ impl AnalyzerRule for PackVectors {
         let packed = plan.transform_down(|plan| match plan {
             LogicalPlan::Copy(mut copy) if copy.file_type.get_ext() == "parquet" => {
                 let schema = copy.input.schema();
-                let packed: Vec<&String> = schema
-                    .fields()
-                    .iter()
-                    .filter(|field| is_embedding(field))
-                    .map(|field| field.name())
-                    .collect();
+                let packed: Vec<_> =
+                    schema.fields().iter().filter(|field| is_embedding(field)).cloned().collect();
                 if packed.is_empty() {
                     return Ok(Transformed::no(LogicalPlan::Copy(copy)));
                 }
-                for name in packed {
-                    set_options(name, &mut copy.options);
+                for field in &packed {
+                    set_options(field.name(), &mut copy.options);
                 }
+                set_row_groups(&packed, &mut copy.options);
                 let columns = schema.iter().map(|(qualifier, field)| {
                     let column = Expr::from((qualifier, field));
                     match is_embedding(field) {

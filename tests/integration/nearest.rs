@@ -175,6 +175,37 @@ async fn explain_shows_the_join_and_what_it_left_out() {
     assert!(plan.contains("CrossJoinExec") && !plan.contains("NearestJoinExec"), "{plan}");
 }
 
+/// What the statements of a search have in common is the operator.
+#[tokio::test]
+async fn every_way_to_ask_for_the_nearest_has_the_operator() {
+    let ctx = tables(1).await;
+    let distance = "l2_distance(queries.v, documents.v)";
+    let constant = "l2_distance(v, (SELECT v FROM queries WHERE q = 1))";
+    for sql in [
+        format!("SELECT d FROM documents WHERE kind = 1 ORDER BY {constant} LIMIT 3 OFFSET 1"),
+        format!(
+            "SELECT upper(concat('x', d)), {constant} AS distance FROM documents ORDER BY distance LIMIT 3"
+        ),
+        "SELECT d FROM documents ORDER BY l2_distance(v, [1, 2, 3, 4, 5]) LIMIT 3".to_owned(),
+        "SELECT d FROM documents ORDER BY cosine_similarity([1, 2, 3, 4, 5], v) DESC LIMIT 3".to_owned(),
+        format!("SELECT q, d FROM queries CROSS JOIN documents ORDER BY {distance} LIMIT 3"),
+        format!("SELECT q, d FROM queries, documents WHERE q + d > 9 ORDER BY {distance} LIMIT 3"),
+        format!("SELECT q, d FROM queries JOIN documents ON {distance} < 0.3 AND q < d"),
+        format!(
+            "SELECT q, n.d FROM queries, LATERAL (SELECT d FROM documents ORDER BY {distance} LIMIT 3) AS n"
+        ),
+        format!("SELECT d, min({distance}) FROM queries CROSS JOIN documents GROUP BY d"),
+        format!("SELECT DISTINCT ON (q) q, d FROM queries, documents ORDER BY q, {distance}"),
+    ] {
+        let plan = run(&ctx, &format!("EXPLAIN {sql}")).await;
+        assert!(plan.contains("NearestJoinExec"), "{sql}\n{plan}");
+        let rows = run(&ctx, &sql).await;
+        run(&ctx, "SET semantic.nearest_join = false").await;
+        assert_eq!(rows.lines().count(), run(&ctx, &sql).await.lines().count(), "{sql}");
+        run(&ctx, "SET semantic.nearest_join = true").await;
+    }
+}
+
 /// A function of the user's own is not taken for ours by its name.
 #[tokio::test]
 async fn another_function_of_the_name_is_another_function() {

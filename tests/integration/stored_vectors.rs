@@ -109,6 +109,21 @@ async fn rows_are_inserted_into_packed_vectors() {
     check(&ctx, "stored").await;
 }
 
+/// Row groups are small enough for several to be read at the same time, and pages of bytes are what they are.
+#[tokio::test]
+async fn how_bytes_are_written() {
+    let (ctx, _folder) = documents().await;
+    let vector = "as_embedding(arrow_cast(array_repeat(1, 384), 'FixedSizeList(384, Float32)'), 'mine')";
+    let copy = format!("EXPLAIN COPY (SELECT {vector} AS v) TO 'x.parquet' STORED AS PARQUET");
+    let options = |plan: &str| {
+        ["compression::v uncompressed", "dictionary_enabled::v false", "max_row_group_size 43690"]
+            .map(|option| plan.contains(option))
+    };
+    assert_eq!(options(&run(&ctx, &copy).await), [true, true, true]);
+    let own = "OPTIONS ('format.compression' 'zstd(1)', 'format.max_row_group_size' '1000')";
+    assert_eq!(options(&run(&ctx, &format!("{copy} {own}")).await), [false, true, false]);
+}
+
 /// A vector of unknown space may have NULLs in it, and stays a list; an option of the statement goes first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_packed() {
