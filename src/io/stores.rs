@@ -1,0 +1,127 @@
+//! The object stores of a session: those that are registered, and those that a URL is enough to open.
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use datafusion::common::DataFusionError;
+use datafusion::execution::object_store::ObjectStoreRegistry;
+use datafusion::physical_plan::metrics::Count;
+use object_store::ObjectStore;
+use url::Url;
+
+use super::guard::Guarded;
+use super::http::Http;
+use super::http_store::HttpStore;
+use super::hub::{Hub, Kind};
+use super::options::FileOptions;
+use crate::config::Settings;
+use crate::error::{Error, Result, query_err};
+
+/// A registry of DataFusion around another: it opens `http://`, `https://` and `hf://` stores, with the feature `cloud`
+/// also `s3://`, `gs://` and `az://` ones, and lets nobody past the options of the session.
+///
+/// Credentials come from the environment: `AWS_*`, `GOOGLE_*`, `AZURE_*`, `HF_TOKEN`.
+pub(crate) struct Stores {
+    registered: Arc<dyn ObjectStoreRegistry>,
+    opened: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    /// The options of the session whose registry this is.
+    settings: OnceLock<Arc<RwLock<Settings>>>,
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").field("registered", &self.registered).finish_non_exhaustive()
+    }
+}
+
+impl Stores {
+    pub(crate) fn new(registered: Arc<dyn ObjectStoreRegistry>) -> Self {
+        Self { registered, opened: Mutex::default(), settings: OnceLock::new() }
+    }
+
+    /// Makes this the registry of the session that has these settings. Until then nothing is allowed.
+    pub(crate) fn belong_to(&self, settings: Arc<RwLock<Settings>>) {
+        // a registry has one session: the first
+        let _ = self.settings.set(settings);
+    }
+
+    /// The store of a URL that has no path, if the options allow it. Nothing is asked of it yet.
+    pub(super) fn open(
+        &self,
+        url: &Url,
+        options: &Arc<FileOptions>,
+        retries: &Count,
+    ) -> Result<Arc<dyn ObjectStore>> {
+        let http = || Http { options: Arc::clone(options), hub: None, retries: retries.clone() };
+        match url.scheme() {
+            "http" | "https" => {
+                // a listed host; its address, and where it redirects to, is checked with each request
+                options.allow_hosts.reach(url)?;
+                if let Ok(store) = self.registered.get_store(url) {
+                    return Ok(store);
+                }
+                Ok(Arc::new(HttpStore::web(url.clone(), http())))
+            }
+            "hf" => {
+                options.allow_hosts.check_store(url)?;
+                let Some(kind) = url.host_str().and_then(Kind::of) else {
+                    return query_err!(
+                        "'{url}' names no part of the hub: write hf://datasets/ or hf://models/"
+                    );
+                };
+                Ok(Arc::new(HttpStore::hub(Arc::new(Hub::from_environment()?), kind, http())))
+            }
+            "file" => {
+                let store = self.registered.get_store(url).map_err(|_| no_store(url))?;
+                Ok(Guarded::files(store, options))
+            }
+            _ => {
+                options.allow_hosts.check_store(url)?;
+                let store = match self.registered.get_store(url) {
+                    Ok(store) => store,
+                    Err(_) => self.cloud(url, options)?,
+                };
+                Ok(Guarded::store(store, options))
+            }
+        }
+    }
+
+    /// A store in a cloud. It is kept, with its connections and the credentials that it has fetched.
+    fn cloud(&self, url: &Url, options: &FileOptions) -> Result<Arc<dyn ObjectStore>> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = opened.get(url.as_str()) {
+            return Ok(Arc::clone(store));
+        }
+        let store = super::cloud::open(url, options)?;
+        opened.insert(url.to_string(), Arc::clone(&store));
+        Ok(store)
+    }
+}
+
+pub(super) fn no_store(url: &Url) -> Error {
+    Error::Query(format!("there is no object store for '{}://' in this session", url.scheme()))
+}
+
+impl ObjectStoreRegistry for Stores {
+    fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
+        self.registered.register_store(url, store)
+    }
+
+    fn deregister_store(&self, url: &Url) -> datafusion::common::Result<Arc<dyn ObjectStore>> {
+        self.registered.deregister_store(url)
+    }
+
+    fn get_store(&self, url: &Url) -> datafusion::common::Result<Arc<dyn ObjectStore>> {
+        let settings = self
+            .settings
+            .get()
+            .map(|settings| Arc::clone(&settings.read().unwrap_or_else(PoisonError::into_inner).files));
+        let options = settings.unwrap_or_default();
+        // listing URLs carry a path, stores do not
+        let mut root = url.clone();
+        root.set_path("");
+        root.set_query(None);
+        root.set_fragment(None);
+        self.open(&root, &options, &Count::new()).map_err(DataFusionError::from)
+    }
+}
