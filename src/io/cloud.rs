@@ -5,7 +5,7 @@ use object_store::ObjectStore;
 use url::Url;
 
 use super::options::FileOptions;
-use crate::error::{Result, query_err};
+use crate::error::Result;
 
 /// A client for the bucket or container of `url`, as the environment configures it.
 #[cfg(feature = "cloud")]
@@ -54,7 +54,7 @@ pub(super) fn open(url: &Url, options: &FileOptions) -> Result<Arc<dyn ObjectSto
 #[cfg(not(feature = "cloud"))]
 pub(super) fn open(url: &Url, _: &FileOptions) -> Result<Arc<dyn ObjectStore>> {
     match url.scheme() {
-        scheme @ ("s3" | "gs" | "az") => query_err!(
+        scheme @ ("s3" | "gs" | "az") => crate::error::query_err!(
             "this build has no client for '{scheme}://': build it with --features cloud, or register an object store \
              for it with the session"
         ),

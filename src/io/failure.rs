@@ -13,14 +13,18 @@ pub(super) fn explain(what: &str, shown: &str, error: &StoreError) -> Error {
         // it says all this itself
         return Error::Data(source.to_string());
     }
-    let scheme = shown.split_once("://").map(|(scheme, _)| scheme);
-    let about_access = !matches!(error, StoreError::NotFound { .. } | StoreError::AlreadyExists { .. });
-    let cure = match scheme {
-        Some(scheme @ ("s3" | "gs" | "az")) if about_access => format!("; {}", credentials(scheme)),
+    let reason = reason(error);
+    let cure = match shown.split_once("://") {
+        Some((scheme @ ("s3" | "gs" | "az"), _)) if ![NO_FILE, NO_BUCKET].contains(&reason.as_str()) => {
+            format!("; {}", credentials(scheme))
+        }
         _ => String::new(),
     };
-    Error::Data(format!("{what} '{shown}': {}{cure}", reason(error)))
+    Error::Data(format!("{what} '{shown}': {reason}{cure}"))
 }
+
+const NO_FILE: &str = "there is no such file";
+const NO_BUCKET: &str = "there is no such bucket or container";
 
 /// The name under which stores over http(s) report.
 pub(super) const HTTP: &str = "HTTP";
@@ -34,30 +38,25 @@ pub(super) fn causes<'a>(
 
 /// The reason in one line, without the body of an answer.
 pub(super) fn reason(error: &StoreError) -> String {
+    let cause = causes(error).last().map(ToString::to_string).unwrap_or_default();
+    if ["NoSuchBucket", "ContainerNotFound", "bucket does not exist"].iter().any(|code| cause.contains(code))
+    {
+        return NO_BUCKET.to_owned();
+    }
     match error {
-        StoreError::NotFound { source, .. } => {
-            if let Some(failure) = source.downcast_ref::<Failure>() {
-                return failure.reason.clone();
-            }
-            let text = source.to_string();
-            match ["NoSuchBucket", "ContainerNotFound", "bucket does not exist"]
-                .iter()
-                .any(|code| text.contains(code))
-            {
-                true => "there is no such bucket or container".to_owned(),
-                false => "there is no such file".to_owned(),
-            }
-        }
+        StoreError::NotFound { source, .. } => match source.downcast_ref::<Failure>() {
+            Some(failure) => failure.reason.clone(),
+            None => NO_FILE.to_owned(),
+        },
         StoreError::AlreadyExists { .. } => "there is a file of this name already".to_owned(),
         StoreError::Unauthenticated { .. } => "its credentials are missing or wrong".to_owned(),
         StoreError::PermissionDenied { source, .. } => match source.downcast_ref::<Error>() {
             Some(refused) => refused.to_string(),
             None => "its credentials do not allow it".to_owned(),
         },
-        error => {
-            let text = causes(error).last().map(ToString::to_string).unwrap_or_default();
+        _ => {
             // bodies of answers are XML or JSON
-            let line = text.lines().next().unwrap_or_default();
+            let line = cause.lines().next().unwrap_or_default();
             let line = line.split(['<', '{']).next().unwrap_or_default();
             line.trim_end_matches([' ', ':']).chars().take(200).collect()
         }

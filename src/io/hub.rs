@@ -106,8 +106,8 @@ pub(super) async fn list_page(http: &Http, url: &Url) -> Result<(Vec<Entry>, Opt
     let (headers, body) = http.fetch(url, MAX_PAGE_BYTES).await?;
     let entries = serde_json::from_slice(&body)
         .map_err(|_| Failure::new("the hub's listing of it cannot be read: is HF_ENDPOINT a hub?"))?;
-    let links = headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok());
-    let next = links.filter_map(next_link).next().and_then(|link| url.join(link).ok());
+    let mut links = headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok());
+    let next = links.find_map(next_link).and_then(|link| url.join(link).ok());
     Ok((entries, next))
 }
 
@@ -131,7 +131,7 @@ fn next_link(header: &str) -> Option<&str> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Entry {
     #[serde(rename = "type")]
-    entry_type: String,
+    kind: String,
     pub(super) path: String,
     #[serde(default)]
     pub(super) size: u64,
@@ -149,11 +149,11 @@ struct Lfs {
 
 impl Entry {
     pub(super) fn is_file(&self) -> bool {
-        self.entry_type == "file"
+        self.kind == "file"
     }
 
     pub(super) fn is_folder(&self) -> bool {
-        self.entry_type == "directory"
+        self.kind == "directory"
     }
 
     /// The identity of the content: the one that the file's own route gives too.

@@ -12,7 +12,7 @@ const TOKEN: &str = "hf_TESTTOKEN0123456789";
 
 /// A hub with the public dataset `x/y`, whose large files are at another host, and the private one `x/secret`.
 struct Hub {
-    hub: Server,
+    server: Server,
     content: Arc<Server>,
     folder: tempfile::TempDir,
 }
@@ -38,15 +38,15 @@ impl Hub {
             }
         }));
         let content_url = content.url();
-        let hub = Server::start(move |request| hub_answer(request, &root, &content_url));
-        Self { hub, content, folder }
+        let server = Server::start(move |request| hub_answer(request, &root, &content_url));
+        Self { server, content, folder }
     }
 
     fn command(&self, sql: &str, token: Option<&str>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_semsql"));
         command
             .args(["--format", "csv", "-c", sql])
-            .env("HF_ENDPOINT", self.hub.url())
+            .env("HF_ENDPOINT", self.server.url())
             .env_remove("HF_TOKEN");
         if let Some(token) = token {
             command.env("HF_TOKEN", token);
@@ -105,7 +105,7 @@ fn hub_answer(request: &Request, root: &Path, content: &str) -> Vec<u8> {
             let found = root.join(decoded(name));
             return match fs::read(&found) {
                 // small files are the hub's own, others are elsewhere
-                Ok(body) if name.ends_with(".csv") => file(request, &body),
+                Ok(body) if name.starts_with("data/") => file(request, &body),
                 Ok(_) => redirect(&format!("{content}/cdn/{name}?SIGNATURE=1")),
                 Err(_) => answer("404 Not Found", "x-error-code: EntryNotFound\r\n", b"BODY"),
             };
@@ -158,7 +158,7 @@ fn files_are_listed_over_pages_and_downloaded_over_redirects() {
             "hf://datasets/x/y/images/empty.png,0,true",
         ]
     );
-    let asked = hub.hub.take();
+    let asked = hub.server.take();
     assert_eq!(asked[0].path, "/api/datasets/x/y/tree/main/images");
     assert_eq!(asked.len(), 3);
 
@@ -167,7 +167,7 @@ fn files_are_listed_over_pages_and_downloaded_over_redirects() {
     let sql = "SELECT path, arrow_cast(content, 'Utf8') FROM read_blob('hf://datasets/x/y@v1/images/a.png')";
     assert_eq!(hub.rows(sql), ["hf://datasets/x/y@v1/images/a.png,content of a"]);
     // the token is for the hub, not for the host of the content
-    let hub_requests = hub.hub.take();
+    let hub_requests = hub.server.take();
     let content_requests = hub.content.take();
     assert!(hub_requests.iter().all(|request| request.header("authorization").unwrap().ends_with(TOKEN)));
     assert!(!content_requests.is_empty());
@@ -240,7 +240,7 @@ fn what_the_hub_refuses_is_explained_without_secrets() {
             "cannot list 'hf://datasets/x/y/none.csv': the repository has no such file or folder at this revision",
         ),
         ("SELECT * FROM glob('hf://x/y/*')".to_owned(), None, "write hf://datasets/OWNER/NAME/path"),
-        ("COPY (SELECT 1) TO 'hf://datasets/x/y/t.csv'".to_owned(), Some(TOKEN), "cannot be written to"),
+        ("COPY (SELECT 1) TO 'hf://datasets/x/y/t.csv'".to_owned(), Some(TOKEN), "the hub can only be read"),
     ] {
         let error = hub.error(&sql, token);
         assert!(error.contains(expected) && !error.contains("BODY"), "{sql}: {error}");

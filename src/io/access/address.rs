@@ -11,26 +11,35 @@ pub(crate) fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// Networks by their address and the length of its prefix.
+const NOT_PUBLIC: [(Ipv4Addr, u32); 15] = [
+    // this network, private, loopback
+    (Ipv4Addr::UNSPECIFIED, 8),
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(127, 0, 0, 0), 8),
+    // shared by the customers of a carrier
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+    // link-local, where clouds keep their metadata services
+    (Ipv4Addr::new(169, 254, 0, 0), 16),
+    // protocol assignments, documentation, 6to4 relays, benchmarks
+    (Ipv4Addr::new(192, 0, 0, 0), 24),
+    (Ipv4Addr::new(192, 0, 2, 0), 24),
+    (Ipv4Addr::new(198, 51, 100, 0), 24),
+    (Ipv4Addr::new(203, 0, 113, 0), 24),
+    (Ipv4Addr::new(192, 88, 99, 0), 24),
+    (Ipv4Addr::new(198, 18, 0, 0), 15),
+    // multicast, reserved, broadcast
+    (Ipv4Addr::new(224, 0, 0, 0), 4),
+    (Ipv4Addr::new(240, 0, 0, 0), 4),
+];
+
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    !matches!(
-        address.octets(),
-        // this network, private, loopback
-        [0 | 10 | 127, ..]
-            // shared by the customers of a carrier
-            | [100, 64..=127, ..]
-            // link-local, where clouds keep their metadata services
-            | [169, 254, ..]
-            | [172, 16..=31, ..]
-            | [192, 168, ..]
-            // protocol assignments, documentation, 6to4 relays, benchmarks
-            | [192, 0, 0 | 2, _]
-            | [192, 88, 99, _]
-            | [198, 18 | 19, ..]
-            | [198, 51, 100, _]
-            | [203, 0, 113, _]
-            // multicast, reserved, broadcast
-            | [224..=255, ..]
-    )
+    let in_network = |&(network, length): &(Ipv4Addr, u32)| {
+        (address.to_bits() ^ network.to_bits()).leading_zeros() >= length
+    };
+    !NOT_PUBLIC.iter().any(in_network)
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {

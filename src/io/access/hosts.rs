@@ -89,7 +89,7 @@ impl AllowHosts {
                 }
                 (HostPattern::Any, _) => by_pattern = true,
                 (HostPattern::Below(domain), Host::Domain(host)) if is_below(host, domain) => {
-                    by_pattern = true
+                    by_pattern = true;
                 }
                 _ => {}
             }
