@@ -12,10 +12,10 @@ use crate::error::Result;
 pub(super) fn open(url: &Url, options: &FileOptions) -> Result<Arc<dyn ObjectStore>> {
     use std::time::Duration;
 
-    use object_store::aws::AmazonS3Builder;
-    use object_store::azure::MicrosoftAzureBuilder;
-    use object_store::gcp::GoogleCloudStorageBuilder;
-    use object_store::{BackoffConfig, RetryConfig};
+    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+    use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+    use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+    use object_store::{BackoffConfig, ClientConfigKey, RetryConfig};
 
     let retry = RetryConfig {
         backoff: BackoffConfig {
@@ -26,19 +26,24 @@ pub(super) fn open(url: &Url, options: &FileOptions) -> Result<Arc<dyn ObjectSto
         max_retries: options.max_retries,
         retry_timeout: options.timeout,
     };
+    // of one request with its answer; that of object_store is for small ones
+    let timeout = format!("{} seconds", options.timeout.as_secs());
     let text = url.as_str();
     let store: object_store::Result<Arc<dyn ObjectStore>> = match url.scheme() {
         "s3" => AmazonS3Builder::from_env()
+            .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), timeout)
             .with_url(text)
             .with_retry(retry)
             .build()
             .map(|store| Arc::new(store) as _),
         "gs" => GoogleCloudStorageBuilder::from_env()
+            .with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), timeout)
             .with_url(text)
             .with_retry(retry)
             .build()
             .map(|store| Arc::new(store) as _),
         "az" => MicrosoftAzureBuilder::from_env()
+            .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), timeout)
             .with_url(text)
             .with_retry(retry)
             .build()

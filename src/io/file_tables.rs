@@ -20,6 +20,7 @@ use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTable
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::metrics::Count;
 use datafusion::prelude::SessionContext;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use url::Url;
 
@@ -339,13 +340,16 @@ async fn schema_of(
     plan_err!("the files of '{path}' do not fit together: {}", reason(&failure))
 }
 
+/// As many as DataFusion asks for when it lists.
+const HEADS_IN_FLIGHT: usize = 32;
+
 async fn objects(files: &[PathBuf], state: &dyn Session) -> Result<(Arc<dyn ObjectStore>, Vec<ObjectMeta>)> {
     let urls = files.iter().map(|file| url_of(file)).collect::<Result<Vec<_>>>()?;
     let Some(first) = urls.first() else {
         return plan_err!("no file to read");
     };
     let store = state.runtime_env().object_store(first)?;
-    let heads = urls.iter().map(|url| store.head(url.prefix()));
-    let metas = futures::future::try_join_all(heads).await?;
+    let heads: Vec<_> = urls.iter().map(|url| store.head(url.prefix())).collect();
+    let metas = stream::iter(heads).buffered(HEADS_IN_FLIGHT).try_collect().await?;
     Ok((store, metas))
 }

@@ -203,7 +203,7 @@ impl HubPath {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let parsed = text.split_once('/').and_then(|(kind, rest)| Self::in_kind(Kind::of(kind)?, rest));
         parsed.ok_or_else(|| {
-            Error::Query(format!(
+            Error::Data(format!(
                 "'hf://{text}' names no repository of the hub: write hf://datasets/OWNER/NAME/path or \
                  hf://models/OWNER/NAME/path, with NAME@REVISION for another revision than main"
             ))

@@ -99,7 +99,11 @@ impl Stores {
 }
 
 pub(super) fn no_store(url: &Url) -> Error {
-    Error::Query(format!("there is no object store for '{}://' in this session", url.scheme()))
+    Error::Query(format!(
+        "there is no object store for '{}://' in this session: http, https, hf, s3, gs and az need none, others are \
+         registered by the program",
+        url.scheme()
+    ))
 }
 
 impl ObjectStoreRegistry for Stores {
