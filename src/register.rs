@@ -12,7 +12,8 @@ use crate::planner;
 
 /// Gives an existing session the functions, the options `semantic.*` and the planner rules, with the local provider.
 ///
-/// Nothing is loaded and no file is read. What queries may reach is fixed from now on: see [`SemanticOptions`]. Calling it again changes nothing but resets the registry of providers.
+/// Nothing is loaded and no file is read. What queries may reach is fixed from now on, see [`SemanticOptions`]. Calling it
+/// again changes nothing but resets the registry of providers.
 ///
 /// ```
 /// # async fn example() -> datafusion::common::Result<()> {
@@ -32,7 +33,7 @@ pub fn register_with(ctx: &SessionContext, registry: Registry) -> Result<()> {
     register(ctx, registry, Arc::new(stores))
 }
 
-/// With the object stores that functions use; they take on the session's options.
+/// With the object stores that functions use.
 pub(crate) fn register(ctx: &SessionContext, registry: Registry, stores: Arc<Stores>) -> Result<()> {
     let newest = {
         let state = ctx.state_ref();
@@ -44,7 +45,6 @@ pub(crate) fn register(ctx: &SessionContext, registry: Registry, stores: Arc<Sto
         extensions.insert(options);
         newest
     };
-    stores.belong_to(Arc::clone(&newest));
     let context = Arc::new(FunctionContext::new(newest, registry, stores));
     let functions = functions::all(&context);
     let aggregates = functions::aggregates();

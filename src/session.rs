@@ -31,6 +31,7 @@ pub fn with_options(options: SemanticOptions) -> Result<SessionContext> {
     let stores = Arc::new(Stores::new(Arc::clone(&runtime.object_store_registry)));
     let runtime = runtime.with_object_store_registry(Arc::clone(&stores) as _).build_arc()?;
     let ctx = SessionContext::new_with_config_rt(config, runtime);
+    stores.belong_to(&ctx);
     file_tables::enable(&ctx);
     register(&ctx, Registry::default(), stores)?;
     Ok(ctx)
@@ -38,7 +39,8 @@ pub fn with_options(options: SemanticOptions) -> Result<SessionContext> {
 
 /// Plans one statement; a DDL statement is executed on the way, a query when the `DataFrame` is.
 ///
-/// Unlike [`SessionContext::sql`], a call may skip an optional argument by naming a later one.
+/// Unlike [`SessionContext::sql`], a call may skip an optional argument by naming a later one, and `COPY` writes only
+/// where `semantic.allow_upload`, `semantic.allow_paths` and `semantic.allow_hosts` allow it.
 pub async fn sql(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
     let state = ctx.state();
     let dialect = state.config_options().sql_parser.dialect;

@@ -29,8 +29,7 @@ use super::files::Files;
 use super::glob::GLOB_CHARACTERS;
 use super::location::Location;
 use super::paths::{self, Found};
-use super::stores::Stores;
-use crate::config::SemanticOptions;
+use super::stores::{self, Stores};
 
 /// Makes quoted paths tables in every schema of `ctx`. A registered table of that name goes first.
 ///
@@ -68,13 +67,15 @@ impl FileTables {
         let Some(state) = (self.session)() else {
             return plan_err!("cannot open '{name}': its session has ended");
         };
-        let options = state.config_options().extensions.get::<SemanticOptions>();
-        let options = options.map(|options| Arc::clone(&options.settings().files)).unwrap_or_default();
-        let files = Files { stores: Arc::clone(&self.stores), options, retries: Count::new() };
-        let found = find(name, &files).await.map_err(|error| match error {
-            // a table that cannot be opened is an error of the query
-            DataFusionError::Execution(message) => DataFusionError::Plan(message),
-            error => error,
+        let (stores, options) = (Arc::clone(&self.stores), stores::of_session(&state));
+        let files = Files { stores, options, retries: Count::new() };
+        let found = find(name, &files).await.map_err(|error| {
+            let message = error.message().into_owned();
+            // a table that cannot be opened is an error of the query; where its URL may hold secrets, they stay out of it
+            match message.contains(name) || name.contains(['@', '?']) {
+                true => DataFusionError::Plan(message),
+                false => plan_datafusion_err!("cannot open '{name}': {message}"),
+            }
         })?;
         let table: Arc<dyn TableProvider> = Arc::new(open(name, found, &state).await?);
         Ok(Some(table))

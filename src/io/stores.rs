@@ -1,11 +1,13 @@
 //! The object stores of a session: those that are registered, and those that a URL is enough to open.
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use datafusion::common::DataFusionError;
+use datafusion::execution::SessionState;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::physical_plan::metrics::Count;
+use datafusion::prelude::SessionContext;
 use object_store::ObjectStore;
 use url::Url;
 
@@ -14,7 +16,7 @@ use super::http::Http;
 use super::http_store::HttpStore;
 use super::hub::{Hub, Kind};
 use super::options::FileOptions;
-use crate::config::Settings;
+use crate::config::SemanticOptions;
 use crate::error::{Error, Result, query_err};
 
 /// A registry of DataFusion around another: it opens `http://`, `https://` and `hf://` stores, with the feature `cloud`
@@ -24,8 +26,8 @@ use crate::error::{Error, Result, query_err};
 pub(crate) struct Stores {
     registered: Arc<dyn ObjectStoreRegistry>,
     opened: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
-    /// The options of the session whose registry this is.
-    settings: OnceLock<Arc<RwLock<Settings>>>,
+    /// The options of the session whose registry this is, as they are when they are asked for.
+    session: OnceLock<Box<dyn Fn() -> Arc<FileOptions> + Send + Sync>>,
 }
 
 impl fmt::Debug for Stores {
@@ -36,13 +38,16 @@ impl fmt::Debug for Stores {
 
 impl Stores {
     pub(crate) fn new(registered: Arc<dyn ObjectStoreRegistry>) -> Self {
-        Self { registered, opened: Mutex::default(), settings: OnceLock::new() }
+        Self { registered, opened: Mutex::default(), session: OnceLock::new() }
     }
 
-    /// Makes this the registry of the session that has these settings. Until then nothing is allowed.
-    pub(crate) fn belong_to(&self, settings: Arc<RwLock<Settings>>) {
+    /// Makes this the registry of `ctx`, whose options it asks for from now on. Until then nothing is allowed.
+    pub(crate) fn belong_to(&self, ctx: &SessionContext) {
+        // weak: the session owns its registry
+        let state = ctx.state_weak_ref();
+        let options = move || state.upgrade().map_or_else(Arc::default, |state| of_session(&state.read()));
         // a registry has one session: the first
-        let _ = self.settings.set(settings);
+        let _ = self.session.set(Box::new(options));
     }
 
     /// The store of a URL that has no path, if the options allow it. Nothing is asked of it yet.
@@ -98,6 +103,12 @@ impl Stores {
     }
 }
 
+/// What the queries of a session may reach: nothing where it does not have the options.
+pub(super) fn of_session(state: &SessionState) -> Arc<FileOptions> {
+    let options = state.config_options().extensions.get::<SemanticOptions>();
+    options.map(|options| Arc::clone(&options.settings().files)).unwrap_or_default()
+}
+
 pub(super) fn no_store(url: &Url) -> Error {
     Error::Query(format!(
         "there is no object store for '{}://' in this session: http, https, hf, s3, gs and az need none, others are \
@@ -116,11 +127,7 @@ impl ObjectStoreRegistry for Stores {
     }
 
     fn get_store(&self, url: &Url) -> datafusion::common::Result<Arc<dyn ObjectStore>> {
-        let settings = self
-            .settings
-            .get()
-            .map(|settings| Arc::clone(&settings.read().unwrap_or_else(PoisonError::into_inner).files));
-        let options = settings.unwrap_or_default();
+        let options = self.session.get().map_or_else(Arc::default, |options| options());
         // listing URLs carry a path, stores do not
         let mut root = url.clone();
         root.set_path("");

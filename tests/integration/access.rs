@@ -251,13 +251,17 @@ async fn a_program_says_what_queries_reach_and_set_does_not() {
     assert!(query(&copy, "SET semantic.allow_paths = 'all'").await.is_err());
     assert!(query(&copy, "SELECT download('/etc/passwd')").await.is_err());
 
-    // who types at a shell may
+    // who types at a shell may, and it holds for every statement, however often the extension is registered
     let shell = session::new().unwrap();
+    datafusion_semantic::register_all(&shell).unwrap();
     assert!(query(&shell, &download).await.unwrap().contains("hello"));
     query(&shell, "SET semantic.allow_paths = ''").await.unwrap();
     assert!(query(&shell, &download).await.is_err());
     assert!(query(&shell, &format!("SELECT * FROM '{path}'")).await.is_err());
+    let external = format!("CREATE EXTERNAL TABLE e STORED AS CSV LOCATION '{path}'");
+    assert!(query(&shell, &external).await.unwrap_err().contains("is not allowed"));
     query(&shell, "SET semantic.allow_paths = 'all'").await.unwrap();
+    query(&shell, &external).await.unwrap();
     assert!(query(&shell, &download).await.is_ok());
     let error = query(&shell, "SET semantic.allow_hosts = 'a b'").await.unwrap_err();
     assert!(error.contains("semantic.allow_hosts: 'a b' is not a host: write 'all', or a list"), "{error}");
