@@ -2,11 +2,13 @@
 use std::any::Any;
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 use datafusion::common::{DataFusionError, Result, plan_err};
 
 use crate::error::{Error, query_err};
+use crate::io::FileOptions;
 use crate::models::LocalOptions;
 
 /// What happens to a row whose input is bad.
@@ -66,6 +68,8 @@ pub struct Settings {
     pub parquet_vectors: ParquetVectors,
     /// How models on this machine are run.
     pub local: LocalOptions,
+    /// What a query may reach.
+    pub files: Arc<FileOptions>,
 }
 
 impl Default for Settings {
@@ -83,6 +87,7 @@ impl Default for Settings {
             nearest_join: true,
             parquet_vectors: ParquetVectors::Packed,
             local: LocalOptions::default(),
+            files: Arc::default(),
         }
     }
 }
@@ -94,10 +99,42 @@ const VARIANTS: [&str; 4] = ["fp32", "fp16", "int8", "q4"];
 ///
 /// A query executes with a copy that was made when it began. The planner gives functions no configuration: for it,
 /// the newest values are in a cell that the session's functions share.
+///
+/// What queries may reach (`semantic.allow_hosts`, `semantic.allow_paths`, `semantic.allow_upload`) is nothing by default.
+/// A program allows more before it registers the extension, which fixes these three: `SET` cannot change them then.
+///
+/// ```
+/// use datafusion::common::config::ExtensionOptions;
+/// use datafusion::prelude::{SessionConfig, SessionContext};
+/// use datafusion_semantic::config::SemanticOptions;
+///
+/// # async fn example() -> datafusion::common::Result<()> {
+/// let mut options = SemanticOptions::default();
+/// options.set("allow_paths", "/srv/photos")?;
+/// options.set("allow_hosts", "https://*, s3://photos, hf://datasets")?;
+/// let ctx = SessionContext::new_with_config(SessionConfig::new().with_option_extension(options));
+/// datafusion_semantic::register_all(&ctx)?;
+/// assert!(ctx.sql("SET semantic.allow_paths = '/'").await.is_err());
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct SemanticOptions {
     settings: Settings,
     newest: Arc<RwLock<Settings>>,
+    access: Access,
+}
+
+/// Whether what queries may reach can still be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Access {
+    /// Until the extension is registered.
+    #[default]
+    Open,
+    /// Always: who writes the queries runs the program.
+    Trusted,
+    Fixed,
 }
 
 impl SemanticOptions {
@@ -107,9 +144,78 @@ impl SemanticOptions {
         &self.settings
     }
 
-    /// Options of the same values whose newest values are a cell of their own.
-    pub(crate) fn separate(settings: Settings) -> Self {
-        Self { newest: Arc::new(RwLock::new(settings.clone())), settings }
+    /// For a session whose user runs the program, as a shell's: queries reach what the process does, and `SET` may
+    /// change that.
+    #[must_use]
+    pub fn unrestricted() -> Self {
+        let settings = Settings { files: Arc::new(FileOptions::unrestricted()), ..Settings::default() };
+        Self { newest: Arc::new(RwLock::new(settings.clone())), settings, access: Access::Trusted }
+    }
+
+    /// Options of the same values whose newest values are a cell of their own, for a session that uses them.
+    pub(crate) fn registered(&self) -> Self {
+        let settings = self.settings.clone();
+        let access = if self.access == Access::Trusted { Access::Trusted } else { Access::Fixed };
+        Self { newest: Arc::new(RwLock::new(settings.clone())), settings, access }
+    }
+
+    /// Sets one of the options of files; false where there is no such option.
+    fn set_files(&mut self, key: &str, value: &str) -> Result<bool> {
+        if key.starts_with("allow_") && self.access == Access::Fixed {
+            return plan_err!(
+                "semantic.{key} is fixed: the program that opened this session sets it before it registers the extension"
+            );
+        }
+        let in_option = |error: Error| DataFusionError::from(error.in_function(&format!("semantic.{key}")));
+        let files = Arc::make_mut(&mut self.settings.files);
+        match key {
+            "allow_hosts" => files.allow_hosts = value.parse().map_err(in_option)?,
+            "allow_paths" => files.allow_paths = value.parse().map_err(in_option)?,
+            "allow_upload" => match value.parse() {
+                Ok(allowed) => files.allow_upload = allowed,
+                Err(_) => return plan_err!("semantic.allow_upload must be true or false, found '{value}'"),
+            },
+            "max_bytes" => files.max_bytes = bytes(key, value)? as u64,
+            "file_timeout" => files.timeout = Duration::from_secs(positive(key, value)? as u64),
+            "max_retries" => match value.parse() {
+                Ok(number) => files.max_retries = number,
+                Err(_) => return plan_err!("semantic.max_retries must be a number from 0, found '{value}'"),
+            },
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn file_entries(&self) -> [(&'static str, String, &'static str); 6] {
+        let files = &self.settings.files;
+        [
+            (
+                "allow_hosts",
+                files.allow_hosts.to_string(),
+                "what queries may reach: 'all', or hosts, '*.domains', '*' for public ones, 's3://bucket', 'hf://datasets'",
+            ),
+            (
+                "allow_paths",
+                files.allow_paths.to_string(),
+                "local files and folders that queries may reach: 'all', or a list of absolute paths",
+            ),
+            ("allow_upload", files.allow_upload.to_string(), "whether queries may write files there"),
+            (
+                "max_bytes",
+                files.max_bytes.to_string(),
+                "the most bytes of one file as a value, as 1073741824 or 1G",
+            ),
+            (
+                "file_timeout",
+                files.timeout.as_secs().to_string(),
+                "how many seconds reading one file may take, all tries together",
+            ),
+            (
+                "max_retries",
+                files.max_retries.to_string(),
+                "how often a request that failed for no fault of its own is made again",
+            ),
+        ]
     }
 
     pub(crate) fn newest(&self) -> Arc<RwLock<Settings>> {
@@ -135,8 +241,10 @@ impl ExtensionOptions for SemanticOptions {
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let of_files = self.set_files(key, value)?;
         let settings = &mut self.settings;
         match key {
+            _ if of_files => {}
             "provider" => value.clone_into(&mut settings.provider),
             "text_model" => value.clone_into(&mut settings.text_model),
             "image_model" => value.clone_into(&mut settings.image_model),
@@ -202,7 +310,7 @@ impl ExtensionOptions for SemanticOptions {
             ParquetVectors::Packed => "packed",
             ParquetVectors::List => "list",
         };
-        [
+        let entries = [
             ("provider", settings.provider.clone(), "who serves models where a call does not say so"),
             ("text_model", settings.text_model.clone(), "the model of embed_text where a call names none"),
             ("image_model", settings.image_model.clone(), "the model of embed_image where a call names none"),
@@ -216,7 +324,11 @@ impl ExtensionOptions for SemanticOptions {
                 on_error.to_owned(),
                 "'raise' fails the query at a bad row, 'null' makes the row NULL",
             ),
-            ("slice_rows", settings.slice_rows.to_string(), "the most rows that a function is given at a time"),
+            (
+                "slice_rows",
+                settings.slice_rows.to_string(),
+                "the most rows that a function is given at a time",
+            ),
             (
                 "slice_bytes",
                 settings.slice_bytes.to_string(),
@@ -257,13 +369,13 @@ impl ExtensionOptions for SemanticOptions {
                 settings.local.memory_arena.to_string(),
                 "whether local models keep the memory of their runs for the next ones",
             ),
-        ]
-        .map(|(key, value, description)| ConfigEntry {
+        ];
+        let entry = |(key, value, description)| ConfigEntry {
             key: format!("{}.{key}", Self::PREFIX),
             value: Some(value),
             description,
-        })
-        .into()
+        };
+        entries.into_iter().chain(self.file_entries()).map(entry).collect()
     }
 }
 

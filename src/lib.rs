@@ -1,8 +1,8 @@
 //! Embedding and semantic search as plain SQL, for Apache DataFusion: text and images, with models on this machine.
 //!
 //! [`register_all`] gives any `SessionContext` the functions `embed_text`, `embed_image`, `decode_image`,
-//! `convert_image`, `resize`, `download`, `cosine_distance` and more over vectors, the table functions `glob` and `functions`, the options
-//! `semantic.*`, and the planner rules that make async functions legal in every clause:
+//! `convert_image`, `resize`, `download`, `upload`, `cosine_distance` and more over vectors, the table functions `glob`,
+//! `read_blob` and `functions`, the options `semantic.*`, and the planner rules that make async functions legal in every clause:
 //!
 //! ```
 //! # async fn example() -> datafusion::common::Result<()> {
@@ -21,6 +21,7 @@
 //! ```
 //!
 //! - [`session`]: a session as the command `semsql` uses it: quoted paths are tables, named arguments may be skipped.
+//! - [`config::SemanticOptions`]: what queries may reach, which is nothing until the program says more.
 //! - [`register_with`] and [`models`]: providers of your own.
 //! - [`types`]: the Arrow layout and metadata of embeddings and images.
 //! - [`image`] and [`vector`]: the kernels, on plain slices.

@@ -5,14 +5,16 @@ use datafusion::common::Result;
 use datafusion::prelude::SessionContext;
 
 use crate::config::SemanticOptions;
-use crate::functions::{self, FunctionContext, FunctionsTable, Glob};
+use crate::functions::{self, FunctionContext, FunctionsTable, Glob, ReadBlob};
+use crate::io::Stores;
 use crate::io::packed_vectors::ParquetTables;
 use crate::models::Registry;
 use crate::planner;
 
 /// Gives an existing session the functions, the options `semantic.*` and the planner rules, with the local provider.
 ///
-/// Nothing is loaded and no file is read. Calling it again changes nothing but resets the registry of providers.
+/// Nothing is loaded and no file is read. What queries may reach is fixed from now on, see [`SemanticOptions`]. Calling it
+/// again changes nothing but resets the registry of providers.
 ///
 /// ```
 /// # async fn example() -> datafusion::common::Result<()> {
@@ -28,25 +30,31 @@ pub fn register_all(ctx: &SessionContext) -> Result<()> {
 
 /// As [`register_all`], with providers of your choice.
 pub fn register_with(ctx: &SessionContext, registry: Registry) -> Result<()> {
+    let stores = Stores::new(Arc::clone(&ctx.runtime_env().object_store_registry));
+    register(ctx, registry, Arc::new(stores))
+}
+
+/// With the object stores that functions use.
+pub(crate) fn register(ctx: &SessionContext, registry: Registry, stores: Arc<Stores>) -> Result<()> {
     let newest = {
         let state = ctx.state_ref();
         let mut state = state.write();
         let extensions = &mut state.config_mut().options_mut().extensions;
         // values that are set stay; a cell that came with a copied configuration belongs to another session
-        let settings = extensions.get::<SemanticOptions>().map(SemanticOptions::settings).cloned();
-        let options = SemanticOptions::separate(settings.unwrap_or_default());
+        let options = extensions.get::<SemanticOptions>().cloned().unwrap_or_default().registered();
         let newest = options.newest();
         extensions.insert(options);
         newest
     };
-    let context = Arc::new(FunctionContext::new(newest, registry));
+    let context = Arc::new(FunctionContext::new(newest, registry, stores));
     let functions = functions::all(&context);
     let aggregates = functions::aggregates();
     let scalar = functions.iter().map(|f| ("scalar", f.udf.name(), &f.documentation));
     let documented = scalar.chain(aggregates.iter().map(|f| ("aggregate", f.udaf.name(), &f.documentation)));
     let documented = documented.filter_map(|(kind, name, text)| Some((kind, name, text.as_ref()?)));
     ctx.register_udtf("functions", Arc::new(FunctionsTable::new(documented)));
-    ctx.register_udtf("glob", Arc::new(Glob));
+    ctx.register_udtf("glob", Arc::new(Glob::new(&context)));
+    ctx.register_udtf("read_blob", Arc::new(ReadBlob::new(&context)));
     let mut twins = Vec::new();
     for function in functions {
         twins.extend(function.twin);

@@ -1,29 +1,46 @@
 //! A `SessionContext` as the shell uses it, and the one way a statement enters it.
 
-use datafusion::common::{DataFusionError, Result, plan_datafusion_err};
+use std::sync::Arc;
+
+use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
-use crate::io::file_tables;
+use crate::config::SemanticOptions;
+use crate::io::{Stores, file_tables};
+use crate::models::Registry;
 use crate::planner::named_arguments::{self, Parameters};
+use crate::register::register;
 
-/// A session in which a quoted path is a table and errors know where in the statement they stand.
+/// A session in which a quoted path is a table and errors know where in the statement they stand. Queries reach all that
+/// the process does.
 pub fn new() -> Result<SessionContext> {
+    with_options(SemanticOptions::unrestricted())
+}
+
+/// As [`new`], for queries that reach what the options allow, by whatever statement.
+pub fn with_options(options: SemanticOptions) -> Result<SessionContext> {
     // small batches: what a model or a download makes of a batch is held at the same time
-    let mut config = SessionConfig::new().with_information_schema(true).with_batch_size(1024);
+    let config = SessionConfig::new().with_information_schema(true).with_batch_size(1024);
+    let mut config = config.with_option_extension(options);
     config.options_mut().sql_parser.collect_spans = true;
     // DataFusion would keep a folder's listing for the life of the session: new files would not be seen.
-    let runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0).build_arc()?;
+    let runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0);
+    let stores = Arc::new(Stores::new(Arc::clone(&runtime.object_store_registry)));
+    let runtime = runtime.with_object_store_registry(Arc::clone(&stores) as _).build_arc()?;
     let ctx = SessionContext::new_with_config_rt(config, runtime);
+    stores.belong_to(&ctx);
     file_tables::enable(&ctx);
-    crate::register_all(&ctx)?;
+    register(&ctx, Registry::default(), stores)?;
     Ok(ctx)
 }
 
 /// Plans one statement; a DDL statement is executed on the way, a query when the `DataFrame` is.
 ///
-/// Unlike [`SessionContext::sql`], a call may skip an optional argument by naming a later one.
+/// Unlike [`SessionContext::sql`], a call may skip an optional argument by naming a later one, and `COPY` writes only
+/// where `semantic.allow_upload`, `semantic.allow_paths` and `semantic.allow_hosts` allow it.
 pub async fn sql(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
     let state = ctx.state();
     let dialect = state.config_options().sql_parser.dialect;
@@ -32,7 +49,20 @@ pub async fn sql(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
         state.scalar_functions().get(name).and_then(|function| Parameters::of(function.signature()))
     });
     let plan = state.statement_to_plan(statement).await.map_err(|error| explain_arity(&state, error))?;
+    if let LogicalPlan::Copy(copy) = &plan {
+        check_target(&state, &copy.output_url)?;
+    }
     ctx.execute_logical_plan(plan).await
+}
+
+/// A store that refuses to be written to is an internal error of DataFusion at the end of the query: this says why at
+/// its beginning.
+fn check_target(state: &SessionState, location: &str) -> Result<()> {
+    let Some(options) = state.config_options().extensions.get::<SemanticOptions>() else { return Ok(()) };
+    match options.settings().files.writable(location) {
+        Ok(_) => Ok(()),
+        Err(error) => plan_err!("COPY: {error}"),
+    }
 }
 
 /// DataFusion answers a wrong number of arguments with an internal error, where a function takes several numbers:

@@ -118,7 +118,13 @@ fn message(error: &DataFusionError) -> String {
         DataFusionError::ParquetError(error) => without_noise(&error.to_string()),
         DataFusionError::External(error) => error.to_string(),
         DataFusionError::IoError(error) => error.to_string(),
-        DataFusionError::ObjectStore(error) => error.to_string(),
+        DataFusionError::ObjectStore(error) => match error.as_ref() {
+            // what is wrong with the file, without the class of the store
+            object_store::Error::Generic { source, .. }
+            | object_store::Error::NotSupported { source }
+            | object_store::Error::PermissionDenied { source, .. } => source.to_string(),
+            error => error.to_string(),
+        },
         error => error.message().into_owned(),
     }
 }

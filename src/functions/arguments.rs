@@ -1,5 +1,4 @@
 //! Reading the arguments of a call, at plan time and at run time, with one set of messages.
-use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
@@ -129,6 +128,20 @@ impl<'a> Arguments<'a> {
         Ok(Some(number))
     }
 
+    /// A constant true or false; `None` where it is left out or NULL.
+    pub(super) fn boolean(&self, index: usize) -> Result<Option<bool>> {
+        match self.constant(index, "true")? {
+            None => Ok(None),
+            Some(ScalarValue::Boolean(value)) => Ok(*value),
+            Some(value) => plan_err!(
+                "{}: {} must be true or false, found {value} of type {}",
+                self.function,
+                self.parameters[index],
+                value.data_type()
+            ),
+        }
+    }
+
     /// True if the argument at `index` is there and is a constant.
     pub(super) fn is_constant(&self, index: usize) -> bool {
         matches!(self.constants.get(index), Some(Some(_)))
@@ -216,7 +229,7 @@ impl ModelArguments {
 
 impl FunctionContext {
     /// The options of a running query: those it began with.
-    pub(super) fn settings_of(&self, config: &Arc<ConfigOptions>) -> Settings {
+    pub(super) fn settings_of(&self, config: &ConfigOptions) -> Settings {
         match config.extensions.get::<SemanticOptions>() {
             Some(options) => options.settings().clone(),
             None => self.settings(),

@@ -1,4 +1,4 @@
-//! `download(location [, on_error])`
+//! `download(location [, on_error [, max_bytes]])`
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,23 +18,26 @@ use super::images::or_null;
 use super::strings::{is_string, strings};
 use super::{Function, FunctionContext};
 use crate::inference::Running;
-use crate::io::download::download;
 
 const NAME: &str = "download";
-const PARAMETERS: &[&str] = &["location", "on_error"];
+const PARAMETERS: &[&str] = &["location", "on_error", "max_bytes"];
 
 /// How many rows one call gets: their contents are held until the last of them is there.
 const SLICE_ROWS: usize = 16;
 
 #[user_doc(
     doc_section(label = "File Functions"),
-    description = "The content of a file: of a local path, a file:// URL, or an http(s) URL. At most semantic.max_concurrency are read at the same time, equal locations of a query once. NULL gives NULL.",
-    syntax_example = "download(location [, on_error])",
+    description = "The content of a file: of a local path, or of a file://, http(s):// or hf:// URL, with the feature cloud also of an s3://, gs:// or az:// one, if the options semantic.allow_paths and semantic.allow_hosts allow it. At most semantic.max_concurrency are read at the same time, equal locations of a query once. NULL gives NULL.",
+    syntax_example = "download(location [, on_error [, max_bytes]])",
     sql_example = "SELECT path, download(path) AS content FROM glob('photos/*')",
     argument(name = "location", description = "A path or a URL."),
     argument(
         name = "on_error",
         description = "'raise' fails the query at a file that cannot be read, 'null' makes it NULL. Default: the option semantic.on_error."
+    ),
+    argument(
+        name = "max_bytes",
+        description = "A larger file is an error. Default: the option semantic.max_bytes, which it cannot exceed."
     )
 )]
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -57,6 +60,7 @@ impl ScalarUDFImpl for Download {
             return plan_err!("{NAME}: location must be a string, found {location}");
         }
         arguments.on_error(1, &self.context.settings())?;
+        arguments.positive(2, 1_000_000, u32::MAX)?;
         Ok(Arc::new(Field::new(NAME, DataType::LargeBinary, true)))
     }
 
@@ -75,11 +79,15 @@ impl AsyncScalarUDFImpl for Download {
         let settings = self.context.settings_of(&args.config_options);
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
         let on_error = arguments.on_error(1, &settings)?;
+        let max_bytes = arguments.positive(2, 1_000_000, u32::MAX)?.map_or(u64::MAX, u64::from);
+        let max_bytes = max_bytes.min(settings.files.max_bytes);
         let array = args.args[0].to_array(args.number_rows)?;
         let running = &Running::current(settings.max_concurrency);
+        let files = &self.context.files(&settings, &running.usage().retries);
         let contents = strings(&array)?.into_iter().map(|location| async move {
             let Some(location) = location else { return Ok(None) };
-            let content = or_null(running.request(download(location)).await.map(Some), on_error)?;
+            let content =
+                or_null(running.request(files.download(location, max_bytes)).await.map(Some), on_error)?;
             let usage = running.usage();
             match &content {
                 Some(content) => usage.bytes.add(content.len()),

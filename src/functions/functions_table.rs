@@ -38,7 +38,9 @@ impl FunctionsTable {
     }
 }
 
-const TABLE_FUNCTIONS: [[&str; 6]; 2] = [
+const PATTERN: &str = "pattern: A path, or a URL as download reads it, in which ? is one character, * any characters of a name, ** any folders, [ab] one of these.";
+
+const TABLE_FUNCTIONS: [[&str; 6]; 3] = [
     [
         "functions",
         "table",
@@ -52,8 +54,16 @@ const TABLE_FUNCTIONS: [[&str; 6]; 2] = [
         "table",
         "glob(pattern)",
         "The files that match a pattern, sorted by path: path, size in bytes, last_modified.",
-        "pattern: A path in which ? is one character, * any characters of a name, ** any folders, [ab] one of these.",
+        PATTERN,
         "SELECT path, size FROM glob('photos/*.png')",
+    ],
+    [
+        "read_blob",
+        "table",
+        "read_blob(pattern)",
+        "The files that match a pattern, as glob gives them, and their content.",
+        PATTERN,
+        "SELECT path, decode_image(content) FROM read_blob('photos/*.png')",
     ],
 ];
 

@@ -1,8 +1,5 @@
 //! The table function `glob(pattern)`.
-use std::fs::Metadata;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -13,30 +10,29 @@ use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::datasource::TableType;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::Count;
 
-use crate::blocking::blocking;
-use crate::error::query_err;
-use crate::io::glob::glob;
+use super::FunctionContext;
+use crate::io::FoundFile;
 
-/// `glob('photos/*.png')`: a table of files with `path`, `size` in bytes and `last_modified` (UTC), sorted by path.
+/// `glob('photos/*.png')`: a table of files with `path`, `size` in bytes and `last_modified` (UTC), sorted by path. NULL
+/// is the time that a store does not tell, as the hub does not.
 ///
 /// The files are listed when the query is planned for execution, once.
 #[derive(Debug)]
-pub(crate) struct Glob;
+pub(crate) struct Glob {
+    context: Arc<FunctionContext>,
+}
+
+impl Glob {
+    pub(crate) fn new(context: &Arc<FunctionContext>) -> Self {
+        Self { context: Arc::clone(context) }
+    }
+}
 
 impl TableFunctionImpl for Glob {
     fn call(&self, arguments: &[Expr]) -> Result<Arc<dyn TableProvider>> {
-        let pattern = match arguments {
-            [Expr::Literal(value, _)] => value.try_as_str().flatten(),
-            _ => None,
-        };
-        match pattern {
-            Some(pattern) => Ok(Arc::new(GlobTable { pattern: pattern.to_owned(), schema: schema() })),
-            None => plan_err!(
-                "glob: expected one constant pattern like 'photos/*.png', found ({})",
-                list(arguments)
-            ),
-        }
+        Ok(Arc::new(GlobTable::new("glob", arguments, &self.context)?))
     }
 }
 
@@ -53,10 +49,34 @@ fn schema() -> SchemaRef {
     ]))
 }
 
+/// The files that match a pattern.
 #[derive(Debug)]
-struct GlobTable {
+pub(super) struct GlobTable {
+    function: &'static str,
     pattern: String,
     schema: SchemaRef,
+    context: Arc<FunctionContext>,
+}
+
+impl GlobTable {
+    /// Of a call of the table function `function`.
+    pub(super) fn new(
+        function: &'static str,
+        arguments: &[Expr],
+        context: &Arc<FunctionContext>,
+    ) -> Result<Self> {
+        let pattern = match arguments {
+            [Expr::Literal(value, _)] => value.try_as_str().flatten(),
+            _ => None,
+        };
+        let Some(pattern) = pattern else {
+            return plan_err!(
+                "{function}: expected one constant pattern like 'photos/*.png', found ({})",
+                list(arguments)
+            );
+        };
+        Ok(Self { function, pattern: pattern.to_owned(), schema: schema(), context: Arc::clone(context) })
+    }
 }
 
 #[async_trait]
@@ -71,41 +91,25 @@ impl TableProvider for GlobTable {
 
     async fn scan(
         &self,
-        _: &dyn Session,
+        session: &dyn Session,
         projection: Option<&Vec<usize>>,
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let pattern = self.pattern.clone();
-        let files = blocking(move || found(&pattern)).await?;
+        let settings = self.context.settings_of(session.config_options());
+        let files = self.context.files(&settings, &Count::new()).glob(&self.pattern).await;
+        let files = files.map_err(|error| DataFusionError::from(error.in_function(self.function)))?;
         let batch = batch(&files, Arc::clone(&self.schema))?;
         let source = MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
         Ok(source)
     }
 }
 
-/// Path, size and time of each file. A file that went away meanwhile is not there.
-fn found(pattern: &str) -> Result<Vec<(PathBuf, Metadata)>> {
-    let files = match pattern.split_once("://") {
-        Some(("file", path)) => glob(path),
-        Some((scheme, _)) => query_err!("cannot list '{scheme}://': local paths can be listed"),
-        None => glob(pattern),
-    };
-    let files = files.map_err(|error| DataFusionError::from(error.in_function("glob")))?;
-    Ok(files
-        .into_iter()
-        .filter_map(|file| std::fs::metadata(&file).ok().map(|metadata| (file, metadata)))
-        .collect())
-}
-
-fn batch(files: &[(PathBuf, Metadata)], schema: SchemaRef) -> Result<RecordBatch> {
-    let modified = |metadata: &Metadata| {
-        let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(since.as_micros()).ok()
-    };
-    let paths: StringArray = files.iter().map(|(path, _)| Some(path.to_string_lossy())).collect();
-    let sizes: Int64Array = files.iter().map(|(_, metadata)| i64::try_from(metadata.len()).ok()).collect();
-    let modified: TimestampMicrosecondArray = files.iter().map(|(_, metadata)| modified(metadata)).collect();
+fn batch(files: &[FoundFile], schema: SchemaRef) -> Result<RecordBatch> {
+    let paths: StringArray = files.iter().map(|file| Some(file.path.as_str())).collect();
+    let sizes: Int64Array = files.iter().map(|file| i64::try_from(file.size).ok()).collect();
+    let modified: TimestampMicrosecondArray =
+        files.iter().map(|file| file.last_modified.map(|time| time.timestamp_micros())).collect();
     let columns: Vec<ArrayRef> =
         vec![Arc::new(paths), Arc::new(sizes), Arc::new(modified.with_timezone("UTC"))];
     Ok(RecordBatch::try_new(schema, columns)?)

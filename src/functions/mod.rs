@@ -4,8 +4,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{AggregateUDF, AggregateUDFImpl, Documentation, ScalarUDF, ScalarUDFImpl};
+use datafusion::physical_plan::metrics::Count;
 
 use crate::config::Settings;
+use crate::io::{Files, Stores};
 use crate::models::Registry;
 use crate::planner::{SyncTwin, When};
 
@@ -30,9 +32,11 @@ mod jaccard_distance;
 mod l1_distance;
 mod l2_distance;
 mod normalize;
+mod read_blob;
 mod resize;
 mod strings;
 mod sum_vector;
+mod upload;
 mod vector_aggregate;
 mod vector_from_bytes;
 mod vector_norm;
@@ -42,6 +46,7 @@ mod vectors;
 pub(crate) use distance::metric_of;
 pub(crate) use functions_table::FunctionsTable;
 pub(crate) use glob::Glob;
+pub(crate) use read_blob::ReadBlob;
 
 /// The parts of `ScalarUDFImpl` in which our functions do not differ: name, signature and documentation are beside
 /// the function, and the type of its result depends on more than the types of its arguments.
@@ -78,11 +83,21 @@ pub(crate) struct FunctionContext {
     /// The newest values of the options, for the planner, which hands functions no configuration.
     settings: Arc<RwLock<Settings>>,
     registry: Registry,
+    stores: Arc<Stores>,
 }
 
 impl FunctionContext {
-    pub(crate) fn new(settings: Arc<RwLock<Settings>>, registry: Registry) -> Self {
-        Self { settings, registry }
+    pub(crate) fn new(settings: Arc<RwLock<Settings>>, registry: Registry, stores: Arc<Stores>) -> Self {
+        Self { settings, registry, stores }
+    }
+
+    /// What a query with these settings may do with files.
+    fn files(&self, settings: &Settings, retries: &Count) -> Files {
+        Files {
+            stores: Arc::clone(&self.stores),
+            options: Arc::clone(&settings.files),
+            retries: retries.clone(),
+        }
     }
 
     fn settings(&self) -> Settings {
@@ -178,5 +193,6 @@ pub(crate) fn all(context: &Arc<FunctionContext>) -> Vec<Function> {
         vector_to_bytes::function(),
         vector_from_bytes::function(),
         download::function(context),
+        upload::function(context),
     ]
 }

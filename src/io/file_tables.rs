@@ -1,10 +1,10 @@
-//! A quoted path is a table: `SELECT * FROM 'docs.parquet'`, a glob (`'data/*.csv'`) and a folder (`'data/'`) too.
+//! A quoted path is a table: `SELECT * FROM 'docs.parquet'`, a glob (`'data/*.csv'`) and a folder (`'data/'`) too, and
+//! so are these in a store (`'s3://bucket/data/*.parquet'`) or at the hub (`'hf://datasets/owner/name/*.parquet'`).
 //!
 //! DataFusion's own version of this registers `.json` alone for newline-delimited JSON and answers every failure
 //! with "table not found". Here a failure says what is wrong with the file.
 
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,22 +18,29 @@ use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::execution::SessionState;
+use datafusion::physical_plan::metrics::Count;
 use datafusion::prelude::SessionContext;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use url::Url;
 
 use super::file_catalog::Catalogs;
+use super::files::Files;
 use super::glob::GLOB_CHARACTERS;
+use super::location::Location;
 use super::packed_vectors::unpacked;
 use super::paths::{self, Found};
+use super::stores::{self, Stores};
 
 /// Makes quoted paths tables in every schema of `ctx`. A registered table of that name goes first.
 ///
-/// A query may then read any file that the process may read: not for sessions that serve strangers.
+/// A query may then read what `semantic.allow_paths` and `semantic.allow_hosts` of its session allow.
 pub fn enable(ctx: &SessionContext) {
     let state = ctx.state_weak_ref();
-    let files =
-        Arc::new(FileTables { session: Box::new(move || state.upgrade().map(|state| state.read().clone())) });
+    let files = Arc::new(FileTables {
+        session: Box::new(move || state.upgrade().map(|state| state.read().clone())),
+        stores: Arc::new(Stores::new(Arc::clone(&ctx.runtime_env().object_store_registry))),
+    });
     let inner = Arc::clone(ctx.state().catalog_list());
     ctx.register_catalog_list(Arc::new(Catalogs::new(inner, files)));
 }
@@ -42,6 +49,7 @@ pub fn enable(ctx: &SessionContext) {
 pub(super) struct FileTables {
     /// weak: the session owns its catalogs, and they own this
     session: Box<dyn Fn() -> Option<SessionState> + Send + Sync>,
+    stores: Arc<Stores>,
 }
 
 impl fmt::Debug for FileTables {
@@ -60,16 +68,53 @@ impl FileTables {
         let Some(state) = (self.session)() else {
             return plan_err!("cannot open '{name}': its session has ended");
         };
-        let path = match name.split_once("://") {
-            None => name.to_owned(),
-            Some(("file", _)) => local_path(name)?,
-            Some((scheme, _)) => {
-                return plan_err!(
-                    "cannot open '{name}': {scheme}:// paths cannot be read as tables; use a local file"
-                );
+        let (stores, options) = (Arc::clone(&self.stores), stores::of_session(&state));
+        let files = Files { stores, options, retries: Count::new() };
+        let found = find(name, &files).await.map_err(|error| {
+            let message = error.message().into_owned();
+            // a table that cannot be opened is an error of the query; where its URL may hold secrets, they stay out of it
+            match message.contains(name) || name.contains(['@', '?']) {
+                true => DataFusionError::Plan(message),
+                false => plan_datafusion_err!("cannot open '{name}': {message}"),
             }
-        };
-        unpacked(Arc::new(open(&path, &state).await?), &state).map(Some)
+        })?;
+        unpacked(Arc::new(open(name, found, &state).await?), &state).map(Some)
+    }
+}
+
+async fn find(name: &str, files: &Files) -> Result<Found> {
+    match Location::parse(name)? {
+        Location::Local(path) => paths::find(&path.to_string_lossy(), &files.options.allow_paths),
+        _ => find_remote(name, files).await,
+    }
+}
+
+/// What a URL names, as [`paths::find`] finds what a path names. Its files are URLs.
+async fn find_remote(name: &str, files: &Files) -> Result<Found> {
+    let found = files.glob(name).await?;
+    let mut found: Vec<PathBuf> = found.into_iter().map(|file| file.path.into()).collect();
+    let is_glob = name.contains(GLOB_CHARACTERS) && !name.starts_with("http");
+    match found.pop() {
+        Some(file) if !is_glob => Ok(Found::File(file)),
+        Some(last) => {
+            found.push(last);
+            Ok(Found::Glob(found))
+        }
+        None if is_glob => plan_err!("no file matches '{name}'"),
+        None if name.starts_with("http") => plan_err!("file not found: '{name}'"),
+        None => {
+            let folder = name.trim_end_matches('/');
+            let below = files.glob(&format!("{folder}/**")).await;
+            // a folder was asked for, not a pattern
+            let below =
+                below.map_err(|error| plan_datafusion_err!("{}", error.to_string().replace("/**'", "'")))?;
+            let hidden = |path: &str| path[folder.len()..].contains("/_");
+            let below = below.into_iter().map(|file| file.path).filter(|path| !hidden(path));
+            match below.map(PathBuf::from).collect::<Vec<_>>() {
+                files if files.is_empty() => plan_err!("file not found: '{name}'"),
+                files => Ok(Found::Folder(folder.into(), files)),
+            }
+        }
     }
 }
 
@@ -79,14 +124,6 @@ fn looks_like_path(name: &str) -> bool {
     }
     let ending = paths::ending(Path::new(name));
     Kind::of(&ending).is_some() || FOREIGN_ENDINGS.contains(&ending.as_str()) || Path::new(name).is_file()
-}
-
-fn local_path(url: &str) -> Result<String> {
-    let path = Url::parse(url).ok().and_then(|url| url.to_file_path().ok());
-    let Some(path) = path else {
-        return plan_err!("'{url}' is not a valid file URL: write file:///absolute/path");
-    };
-    Ok(path.to_string_lossy().into_owned())
 }
 
 /// What this build reads, as an error lists it.
@@ -145,9 +182,9 @@ impl Kind {
     }
 
     /// `sample` is one of the files: a `.json` file is one array or, like the other endings, a value per line.
-    fn format(self, state: &SessionState, sample: &Path) -> Arc<dyn FileFormat> {
+    async fn format(self, state: &SessionState, sample: &ListingTableUrl) -> Result<Arc<dyn FileFormat>> {
         let options = state.default_table_options();
-        match self {
+        Ok(match self {
             // the metadata of a field says in which space an embedding lives, and what an image is
             Self::Parquet => {
                 Arc::new(ParquetFormat::default().with_options(options.parquet).with_skip_metadata(false))
@@ -155,22 +192,22 @@ impl Kind {
             Self::Csv => Arc::new(CsvFormat::default().with_options(options.csv)),
             Self::Tsv => Arc::new(CsvFormat::default().with_options(options.csv).with_delimiter(b'\t')),
             Self::Json => {
-                let lines = !starts_with_bracket(sample);
+                let lines = !starts_with_bracket(state, sample).await?;
                 Arc::new(JsonFormat::default().with_options(options.json).with_newline_delimited(lines))
             }
             Self::Arrow => Arc::new(ArrowFormat),
-        }
+        })
     }
 }
 
-fn starts_with_bracket(path: &Path) -> bool {
-    let mut head = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(1024).read_to_end(&mut head));
-    read.is_ok() && head.trim_ascii_start().starts_with(b"[")
+async fn starts_with_bracket(state: &SessionState, file: &ListingTableUrl) -> Result<bool> {
+    let store = state.runtime_env().object_store(file)?;
+    let head = store.get_range(file.prefix(), 0..1024).await;
+    // what cannot be read is said when its schema is inferred
+    Ok(head.is_ok_and(|head| head.trim_ascii_start().starts_with(b"[")))
 }
 
-async fn open(path: &str, state: &SessionState) -> Result<ListingTable> {
-    let found = paths::find(path)?;
+async fn open(path: &str, found: Found, state: &SessionState) -> Result<ListingTable> {
     let (kind, files, urls, ending) = match found {
         Found::File(file) => (Kind::of_file(&file)?, vec![file.clone()], vec![url_of(&file)?], String::new()),
         Found::Glob(files) => {
@@ -201,7 +238,7 @@ async fn open(path: &str, state: &SessionState) -> Result<ListingTable> {
     let [sample, ..] = files.as_slice() else {
         return plan_err!("no file to read in '{path}'");
     };
-    let format = kind.format(state, sample);
+    let format = kind.format(state, &url_of(sample)?).await?;
     let schema = schema_of(path, kind, format.as_ref(), &files, state).await?;
     if schema.fields().is_empty() {
         return plan_err!("'{path}' has no columns: is the file empty?");
@@ -214,6 +251,9 @@ async fn open(path: &str, state: &SessionState) -> Result<ListingTable> {
 
 /// The URL of what exists at `path`. Never a glob: a name may hold any character.
 fn url_of(path: &Path) -> Result<ListingTableUrl> {
+    if let Some(url) = path.to_str().filter(|path| path.contains("://")) {
+        return ListingTableUrl::try_new(Location::parse(url)?.to_url()?, None);
+    }
     let shown = path.display();
     let absolute = path.canonicalize().map_err(|e| plan_datafusion_err!("cannot read '{shown}': {e}"))?;
     let url =
@@ -301,13 +341,16 @@ async fn schema_of(
     plan_err!("the files of '{path}' do not fit together: {}", reason(&failure))
 }
 
+/// As many as DataFusion asks for when it lists.
+const HEADS_IN_FLIGHT: usize = 32;
+
 async fn objects(files: &[PathBuf], state: &dyn Session) -> Result<(Arc<dyn ObjectStore>, Vec<ObjectMeta>)> {
     let urls = files.iter().map(|file| url_of(file)).collect::<Result<Vec<_>>>()?;
     let Some(first) = urls.first() else {
         return plan_err!("no file to read");
     };
     let store = state.runtime_env().object_store(first)?;
-    let heads = urls.iter().map(|url| store.head(url.prefix()));
-    let metas = futures::future::try_join_all(heads).await?;
+    let heads: Vec<_> = urls.iter().map(|url| store.head(url.prefix())).collect();
+    let metas = stream::iter(heads).buffered(HEADS_IN_FLIGHT).try_collect().await?;
     Ok((store, metas))
 }

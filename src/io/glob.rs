@@ -1,28 +1,105 @@
-//! The local files that match a pattern.
+//! The files that match a pattern.
 use std::io;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use globset::{GlobBuilder, GlobMatcher};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
+use super::access::AllowPaths;
+use super::failure::explain;
+use super::location::object_path;
 use crate::error::{Error, Result, query_err};
 
 /// What makes a path a pattern.
 pub(crate) const GLOB_CHARACTERS: [char; 4] = ['*', '?', '[', '{'];
 
+/// A file, by the path under which it can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FoundFile {
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    /// `None` where the store does not say.
+    pub(crate) last_modified: Option<DateTime<Utc>>,
+}
+
+fn matcher(pattern: &str) -> Result<GlobMatcher> {
+    let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+    let glob =
+        glob.map_err(|error| Error::Query(format!("'{pattern}' is not a valid glob: {}", error.kind())))?;
+    Ok(glob.compile_matcher())
+}
+
+/// The objects of a store whose path matches `pattern`, as [`glob`] matches files. What is found is `prefix` and its path.
+///
+/// A pattern of the last name alone lists one folder, any other all that is below the folders before its first wildcard.
+pub(super) async fn in_store(store: &dyn ObjectStore, prefix: &str, pattern: &str) -> Result<Vec<FoundFile>> {
+    if !pattern.contains(GLOB_CHARACTERS) {
+        return one(store, &object_path(pattern)?, &format!("{prefix}{pattern}")).await;
+    }
+    let matcher = matcher(pattern)?;
+    let parts: Vec<&str> = pattern.split('/').collect();
+    let literal = parts.iter().take_while(|part| !part.contains(GLOB_CHARACTERS)).count();
+    let base = object_path(&parts[..literal].join("/"))?;
+    let failed = |error| explain("cannot list", &format!("{prefix}{pattern}"), &error);
+    let objects: Vec<ObjectMeta> = if literal + 1 == parts.len() && !pattern.contains("**") {
+        store.list_with_delimiter(Some(&base)).await.map_err(failed)?.objects
+    } else {
+        store.list(Some(&base)).try_collect().await.map_err(failed)?
+    };
+    let hidden = |path: &str| path.split('/').skip(literal).any(|part| part.starts_with('.'));
+    let found = objects.into_iter().filter(|object| {
+        let path = object.location.as_ref();
+        matcher.is_match(path) && !hidden(path)
+    });
+    let mut found: Vec<FoundFile> =
+        found.map(|object| found_object(format!("{prefix}{}", object.location), &object)).collect();
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(found)
+}
+
+/// The object at `path`, if there is one.
+pub(super) async fn one(
+    store: &dyn ObjectStore,
+    path: &object_store::path::Path,
+    shown: &str,
+) -> Result<Vec<FoundFile>> {
+    match store.head(path).await {
+        Ok(object) => Ok(vec![found_object(shown.to_owned(), &object)]),
+        Err(object_store::Error::NotFound { .. }) => Ok(vec![]),
+        Err(error) => Err(explain("cannot list", shown, &error)),
+    }
+}
+
+fn found_object(path: String, object: &ObjectMeta) -> FoundFile {
+    // stores that are told no time have one that is not after this
+    let last_modified = Some(object.last_modified).filter(|time| *time > DateTime::UNIX_EPOCH);
+    FoundFile { path, size: object.size, last_modified }
+}
+
+/// The local files that match, as [`glob`] finds them. A file that went away meanwhile is not there.
+pub(super) fn local(pattern: &str, allowed: &AllowPaths) -> Result<Vec<FoundFile>> {
+    let files = glob(pattern, allowed)?.into_iter().filter_map(|path| {
+        let metadata = std::fs::metadata(&path).ok()?;
+        let last_modified = metadata.modified().ok().map(DateTime::from);
+        Some(FoundFile { path: path.to_string_lossy().into_owned(), size: metadata.len(), last_modified })
+    });
+    Ok(files.collect())
+}
+
 /// The files, not folders, whose path matches `pattern`, sorted: `?` is one character and `*` any characters of one
 /// name, `**` any folders, `[ab]` one of these characters, `{a,b}` one of these words. Names that start with a dot
 /// are not found.
 ///
-/// No match is an empty list; a pattern that is wrong, or a folder that is not there or cannot be read, is an error.
-pub(crate) fn glob(pattern: &str) -> Result<Vec<PathBuf>> {
+/// No match is an empty list; a pattern that is wrong, or a folder that is not there, cannot be read or is not allowed,
+/// is an error. A file below that is not allowed, as one behind a link, is not found.
+pub(super) fn glob(pattern: &str, allowed: &AllowPaths) -> Result<Vec<PathBuf>> {
     let pattern = &without_empty_parts(pattern);
-    let matcher = GlobBuilder::new(pattern)
-        .literal_separator(true)
-        .build()
-        .map_err(|error| Error::Query(format!("'{pattern}' is not a valid glob: {}", error.kind())))?
-        .compile_matcher();
+    let matcher = matcher(pattern)?;
     if !pattern.contains(GLOB_CHARACTERS) {
         let file = PathBuf::from(pattern);
+        allowed.check(&file)?;
         return Ok(if file.is_file() { vec![file] } else { vec![] });
     }
     let parts: Vec<&str> = pattern.split('/').collect();
@@ -35,6 +112,7 @@ pub(crate) fn glob(pattern: &str) -> Result<Vec<PathBuf>> {
     let depth = if pattern.contains("**") { usize::MAX } else { parts.len() - literal };
 
     let folder = if base.is_empty() { Path::new(".") } else { Path::new(&base) };
+    allowed.check(folder)?;
     if !folder.is_dir() {
         return query_err!("no file matches '{pattern}': there is no folder '{base}'");
     }
@@ -42,6 +120,7 @@ pub(crate) fn glob(pattern: &str) -> Result<Vec<PathBuf>> {
     find(folder, Path::new(&base), depth, &matcher, &mut files).map_err(|(folder, error)| {
         Error::Query(format!("cannot list '{pattern}': folder '{}': {error}", folder.display()))
     })?;
+    files.retain(|file| allowed.check(file).is_ok());
     files.sort();
     Ok(files)
 }
@@ -97,7 +176,7 @@ mod tests {
             std::fs::write(path, "x").unwrap();
         }
         let found = |pattern: &str| -> Vec<String> {
-            let files = glob(&format!("{}/{pattern}", folder.path().display())).unwrap();
+            let files = glob(&format!("{}/{pattern}", folder.path().display()), &AllowPaths::all()).unwrap();
             files.iter().map(|file| file.strip_prefix(folder.path()).unwrap().display().to_string()).collect()
         };
         assert_eq!(found("a/*.csv"), ["a/1.csv", "a/2.csv"]);
@@ -109,8 +188,9 @@ mod tests {
         assert_eq!(found("a/.3.csv"), ["a/.3.csv"]);
         assert_eq!(found("a//*.csv"), ["a/1.csv", "a/2.csv"]);
         assert_eq!(found("a/*.png"), Vec::<String>::new());
-        let error = glob(&format!("{}/none/*.csv", folder.path().display())).unwrap_err().to_string();
+        let error = glob(&format!("{}/none/*.csv", folder.path().display()), &AllowPaths::all());
+        let error = error.unwrap_err().to_string();
         assert!(error.contains("there is no folder"), "{error}");
-        assert!(glob("a/[.csv").unwrap_err().to_string().contains("is not a valid glob"));
+        assert!(glob("a/[.csv", &AllowPaths::all()).unwrap_err().to_string().contains("is not a valid glob"));
     }
 }

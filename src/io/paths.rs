@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
 
+use super::access::AllowPaths;
 use super::glob::{GLOB_CHARACTERS, glob};
 
 /// The files that a path names, sorted, never empty.
@@ -24,24 +25,28 @@ pub enum Found {
 ///
 /// Names that start with a dot are found only by their full name, and in a folder names that start with an
 /// underscore neither: writers put markers there.
-pub fn find(path: &str) -> Result<Found> {
+pub fn find(path: &str, allowed: &AllowPaths) -> Result<Found> {
+    if path.contains(GLOB_CHARACTERS) && fs::metadata(path).is_err() {
+        return matching(path, allowed);
+    }
+    allowed.check(Path::new(path))?;
     let given = Path::new(path);
     match fs::metadata(given) {
         Ok(meta) if meta.is_dir() => {
             let mut files = Vec::new();
             files_of_folder(given, &mut files).map_err(|e| unreadable(path, &e))?;
+            files.retain(|file| allowed.check(file).is_ok());
             files.sort();
             Ok(Found::Folder(given.to_owned(), files))
         }
         Ok(_) => Ok(Found::File(given.to_owned())),
-        Err(_) if path.contains(GLOB_CHARACTERS) => matching(path),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => missing(path, given),
         Err(e) => Err(unreadable(path, &e)),
     }
 }
 
-fn matching(pattern: &str) -> Result<Found> {
-    let files = glob(pattern)?;
+fn matching(pattern: &str, allowed: &AllowPaths) -> Result<Found> {
+    let files = glob(pattern, allowed)?;
     if files.is_empty() {
         return plan_err!("no file matches '{pattern}'");
     }
@@ -140,7 +145,7 @@ mod tests {
     }
 
     fn names(folder: &tempfile::TempDir, path: &str) -> Vec<String> {
-        let files = match find(&format!("{}/{path}", folder.path().display())).unwrap() {
+        let files = match find(&format!("{}/{path}", folder.path().display()), &AllowPaths::all()).unwrap() {
             Found::File(file) => vec![file],
             Found::Folder(_, files) | Found::Glob(files) => files,
         };
@@ -148,7 +153,8 @@ mod tests {
     }
 
     fn error(folder: &tempfile::TempDir, path: &str) -> String {
-        let text = find(&format!("{}/{path}", folder.path().display())).unwrap_err().to_string();
+        let path = format!("{}/{path}", folder.path().display());
+        let text = find(&path, &AllowPaths::all()).unwrap_err().to_string();
         text.replace(&format!("{}/", folder.path().display()), "")
     }
 

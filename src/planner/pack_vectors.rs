@@ -89,7 +89,18 @@ fn set_options(column: &str, options: &mut HashMap<String, String>) {
             options.entry(format!("{option}::{column}")).or_insert_with(|| value.to_owned());
         }
     }
-    if !options.contains_key("format.max_row_group_size") {
-        options.entry("format.max_row_group_bytes".to_owned()).or_insert_with(|| ROW_GROUP_BYTES.to_string());
+}
+
+/// Row groups of about [`ROW_GROUP_BYTES`], unless `options` say otherwise. DataFusion's own limit in bytes is not
+/// looked at by its parallel writer.
+fn set_row_groups(packed: &[FieldRef], options: &mut HashMap<String, String>) {
+    let length = |field: &FieldRef| match *packed_field(field, "")?.data_type() {
+        DataType::FixedSizeBinary(length) => usize::try_from(length).ok(),
+        _ => None,
+    };
+    let row: usize = packed.iter().filter_map(length).sum();
+    let rows = (ROW_GROUP_BYTES / row.max(1)).clamp(1024, 1 << 20);
+    if !options.contains_key("format.max_row_group_bytes") {
+        options.entry("format.max_row_group_size".to_owned()).or_insert_with(|| rows.to_string());
     }
 }
