@@ -49,7 +49,7 @@ async fn tables(partitions: usize) -> SessionContext {
     run(&ctx, &format!("SET datafusion.execution.target_partitions = {partitions}")).await;
     run(&ctx, "SET datafusion.execution.batch_size = 100").await;
     let vectors = TYPES.map(|(name, data_type)| format!("arrow_cast({vector}, '{data_type}') AS {name}"));
-    for (table, key, rows) in [("queries", "q", 30), ("documents", "d", 300)] {
+    for (table, key, rows) in [("queries", "q", 20), ("documents", "d", 120)] {
         let sql = format!(
             "CREATE TABLE {table} AS SELECT i AS {key}, i % 3 AS kind, {} FROM generate_series(1, {rows}) AS t(i)",
             vectors.join(", ")
@@ -116,7 +116,7 @@ fn statement(random: &mut Random) -> String {
         6 => format!("SELECT d, min({distance}) FROM {joined}{filter} GROUP BY d ORDER BY d"),
         7 => format!("SELECT q, d, {distance} FROM {joined}{near} ORDER BY q, d"),
         8 | 9 => {
-            let query = format!("(SELECT {of_query} FROM queries WHERE q = {})", 1 + random.below(30));
+            let query = format!("(SELECT {of_query} FROM queries WHERE q = {})", 1 + random.below(20));
             let filter = random.pick(&["", " WHERE d % 2 = 0", " WHERE kind = 1 AND d > 20", &near]);
             format!(
                 "SELECT d, {distance} AS distance FROM documents{filter} ORDER BY distance {order}{nulls}, d \
