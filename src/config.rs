@@ -7,6 +7,7 @@ use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions}
 use datafusion::common::{DataFusionError, Result, plan_err};
 
 use crate::error::{Error, query_err};
+use crate::image::DecodeOptions;
 use crate::models::LocalOptions;
 
 /// What happens to a row whose input is bad.
@@ -53,6 +54,10 @@ pub struct Settings {
     pub cache_bytes: usize,
     /// Whether cross joins of vectors leave out pairs that are not among the nearest.
     pub nearest_join: bool,
+    /// How image files are decoded, and the largest that are.
+    pub images: DecodeOptions,
+    /// Whether a JPEG that is only to be made much smaller is decoded at a fraction of its size.
+    pub scaled_decoding: bool,
     /// How models on this machine are run.
     pub local: LocalOptions,
 }
@@ -70,6 +75,8 @@ impl Default for Settings {
             slices_in_flight: 8,
             cache_bytes: 64 << 20,
             nearest_join: true,
+            images: DecodeOptions::default(),
+            scaled_decoding: true,
             local: LocalOptions::default(),
         }
     }
@@ -139,6 +146,24 @@ impl ExtensionOptions for SemanticOptions {
             "nearest_join" => match value.parse() {
                 Ok(enabled) => settings.nearest_join = enabled,
                 Err(_) => return plan_err!("semantic.nearest_join must be true or false, found '{value}'"),
+            },
+            "image_max_side" => match value.parse() {
+                Ok(side) if side > 0 => settings.images.limits.side = side,
+                _ => return plan_err!("semantic.image_max_side must be a number from 1, found '{value}'"),
+            },
+            "image_max_pixels" => settings.images.limits.pixels = positive(key, value)? as u64,
+            "image_max_bytes" => settings.images.limits.bytes = bytes(key, value)? as u64,
+            "image_orientation" => match value.parse() {
+                Ok(apply) => settings.images.apply_orientation = apply,
+                Err(_) => {
+                    return plan_err!("semantic.image_orientation must be true or false, found '{value}'");
+                }
+            },
+            "scaled_decoding" => match value.parse() {
+                Ok(enabled) => settings.scaled_decoding = enabled,
+                Err(_) => {
+                    return plan_err!("semantic.scaled_decoding must be true or false, found '{value}'");
+                }
             },
             "on_error" => {
                 settings.on_error = value
@@ -213,6 +238,31 @@ impl ExtensionOptions for SemanticOptions {
                 "nearest_join",
                 settings.nearest_join.to_string(),
                 "whether a cross join leaves out pairs of vectors that a limit above it would cut",
+            ),
+            (
+                "image_max_side",
+                settings.images.limits.side.to_string(),
+                "the most pixels of the longer side of an image that is decoded",
+            ),
+            (
+                "image_max_pixels",
+                settings.images.limits.pixels.to_string(),
+                "the most pixels of an image that is decoded",
+            ),
+            (
+                "image_max_bytes",
+                settings.images.limits.bytes.to_string(),
+                "the most bytes of the pixels of an image that is decoded, as 536870912 or 512M",
+            ),
+            (
+                "image_orientation",
+                settings.images.apply_orientation.to_string(),
+                "whether decoded images are turned as their EXIF orientation says",
+            ),
+            (
+                "scaled_decoding",
+                settings.scaled_decoding.to_string(),
+                "whether a JPEG that is resized to a much smaller image is decoded at 1/2, 1/4 or 1/8 of its size",
             ),
             (
                 "model_variant",

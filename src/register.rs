@@ -54,5 +54,5 @@ pub fn register_with(ctx: &SessionContext, registry: Registry) -> Result<()> {
     for function in aggregates {
         ctx.register_udaf(function.udaf);
     }
-    planner::register(ctx, twins, functions::metric_of)
+    planner::register(ctx, twins, functions::metric_of, functions::scaled_decoding)
 }

@@ -10,8 +10,9 @@
 //! | 3 | `semantic.drop_inferred` | optimizer | after predicates were pushed into joins, before the calls are moved |
 //! | 4 | `semantic.extract_async` | optimizer, last that moves expressions | the rules before it merge projections and push predicates through them |
 //! | 5 | `semantic.check_async` | optimizer, last | sees what will be planned physically |
-//! | 6 | `semantic.stream_async` | physical optimizer, first | the physical rules after it ask the operator what it keeps |
-//! | 7 | `semantic.nearest_join` | physical optimizer, second | the physical rules after it move the sides of a join |
+//! | 6 | `semantic.scaled_decode` | physical optimizer, first | sees the calls that the next rule takes |
+//! | 7 | `semantic.stream_async` | physical optimizer, second | the physical rules after it ask the operator what it keeps |
+//! | 8 | `semantic.nearest_join` | physical optimizer, third | the physical rules after it move the sides of a join |
 //!
 //! The optimizer runs its list of rules several times. Each time the rules before ours undo part of the
 //! extraction, and it is done again with the same outcome.
@@ -32,6 +33,7 @@ mod lower_to_sync;
 pub mod named_arguments;
 mod nearest_join;
 mod physical_rules;
+mod scaled_decode;
 mod schema;
 mod stream_async;
 #[cfg(test)]
@@ -45,6 +47,7 @@ use datafusion::prelude::SessionContext;
 
 pub use lower_to_sync::{SyncTwin, When};
 pub use nearest_join::MetricOf;
+pub use scaled_decode::ScaledDecoding;
 
 use check_async::CheckAsync;
 use drop_inferred::DropInferred;
@@ -52,13 +55,18 @@ use evaluate_constants::EvaluateConstants;
 use extract_async::ExtractAsync;
 use lower_to_sync::{LowerToSync, Twins};
 
-/// Installs the planner rules on `ctx`, which know distances by `metric_of`, the logical ones after all rules that it has: register other optimizer rules
-/// first.
+/// Installs the planner rules on `ctx`, which know distances by `metric_of` and calls that make small images of large ones
+/// by `scaled_decoding`, the logical ones after all rules that it has: register other optimizer rules first.
 ///
 /// Calling it again replaces the twins and installs nothing twice. The first call rebuilds the session's state, which
 /// forgets statements that were prepared before.
-pub fn register(ctx: &SessionContext, twins: Vec<SyncTwin>, metric_of: MetricOf) -> Result<()> {
-    physical_rules::register(ctx, metric_of);
+pub fn register(
+    ctx: &SessionContext,
+    twins: Vec<SyncTwin>,
+    metric_of: MetricOf,
+    scaled_decoding: ScaledDecoding,
+) -> Result<()> {
+    physical_rules::register(ctx, metric_of, scaled_decoding);
     let state = ctx.state_ref();
     state.write().config_mut().options_mut().extensions.insert(Twins::new(twins));
     if state.read().analyzer().function_rewrites().iter().any(|rewrite| rewrite.name() == LowerToSync::NAME) {

@@ -5,6 +5,7 @@ pub mod embedding;
 pub mod image;
 mod kind;
 mod sparkline;
+pub mod tensor;
 
 /// Field metadata: the space in which an embedding lives, see [`embedding::EmbeddingSpace::name`].
 pub const SPACE_KEY: &str = "semantic.space";
@@ -20,5 +21,5 @@ pub const EXTENSION_NAME_KEY: &str = "ARROW:extension:name";
 pub const EXTENSION_METADATA_KEY: &str = "ARROW:extension:metadata";
 /// Extension type of a decoded image, see [`image`].
 pub const IMAGE_EXTENSION: &str = "semantic.image";
-/// Arrow's extension type for tensors of one shape; an image is `[height, width, channels]` of uint8.
+/// Arrow's extension type for tensors of one shape; an image is `[height, width, channels]`.
 pub const TENSOR_EXTENSION: &str = "arrow.fixed_shape_tensor";

@@ -153,7 +153,7 @@ impl Session {
             let mock = session.mock(name, name);
             session.ctx.register_udf(AsyncScalarUDF::new(Arc::new(mock)).into_scalar_udf());
         }
-        register(&session.ctx, twins, |_| None).unwrap();
+        register(&session.ctx, twins, |_| None, |_, _| Ok(None)).unwrap();
         session
     }
 

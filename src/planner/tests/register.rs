@@ -17,7 +17,7 @@ async fn twice_is_once() {
         optimizers.chain(rewrites).collect::<Vec<_>>()
     };
     let before = names();
-    register(&session.ctx, vec![], |_| None).unwrap();
+    register(&session.ctx, vec![], |_| None, |_, _| Ok(None)).unwrap();
     assert_eq!(names(), before);
     let ours = ["constant_once", "drop_inferred", "extract_async", "check_async", "lower_to_sync"]
         .map(|name| format!("semantic.{name}"));
@@ -32,7 +32,7 @@ async fn again_replaces_the_twins() {
         Session { ctx: SessionContext::new_with_state(session.ctx.state()), counts: session.counts.clone() };
     let other = ScalarUDF::new_from_impl(session.mock("pic", "other_sync"));
     let twin = SyncTwin { name: String::from("pic"), twin: Arc::new(other), when: When::Always };
-    register(&session.ctx, vec![twin], |_| None).unwrap();
+    register(&session.ctx, vec![twin], |_| None, |_, _| Ok(None)).unwrap();
     session.run("SELECT f(pic(x)), pic(y) FROM t").await.unwrap();
     assert_eq!(session.counts.take(), "f=3 other_sync=6");
     // merged by the optimizer, and lowered by the rule that extracts
@@ -41,7 +41,7 @@ async fn again_replaces_the_twins() {
     copy.run("SELECT f(pic(x)) FROM t").await.unwrap();
     assert_eq!(copy.counts.take(), "f=3 pic_sync=3");
 
-    register(&session.ctx, vec![], |_| None).unwrap();
+    register(&session.ctx, vec![], |_| None, |_, _| Ok(None)).unwrap();
     session.run("SELECT f(pic(x)) FROM t").await.unwrap();
     assert_eq!(session.counts.take(), "f=3 pic=3");
 }
@@ -76,7 +76,7 @@ async fn the_rest_of_the_session_stays() {
     let own = ScalarUDF::new_from_impl(session.mock("length", ""));
     ctx.register_udf(own.clone());
     let id = ctx.session_id();
-    register(&ctx, vec![], |_| None).unwrap();
+    register(&ctx, vec![], |_| None, |_, _| Ok(None)).unwrap();
     let state = ctx.state();
     assert_eq!(*state.scalar_functions()["length"], own);
     assert!(state.config_options().catalog.create_default_catalog_and_schema);
