@@ -9,9 +9,9 @@ use image::codecs::png::PngDecoder;
 use image::codecs::tiff::TiffDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError};
-use webpx::{DecoderConfig, ImageInfo};
 
 use super::jpeg::Jpeg;
+use super::webp::WebP;
 use super::{DecodeOptions, Format, Image, Mode, convert, dynamic, orientation};
 use crate::error::{Error, Result, data_err};
 
@@ -41,7 +41,7 @@ pub struct Header {
 
 enum Codec<'a> {
     Jpeg(Box<Jpeg<'a>>),
-    WebP(&'a [u8]),
+    WebP(WebP<'a>),
     Other(Box<dyn ImageDecoder + 'a>),
 }
 
@@ -68,11 +68,9 @@ impl<'a> ImageFile<'a> {
                 (Codec::Jpeg(Box::new(jpeg)), width, height, mode, oriented)
             }
             Format::WebP => {
-                let info = ImageInfo::from_webp(bytes).map_err(corrupt_webp)?;
-                let mode = if info.has_alpha { Mode::Rgba } else { Mode::Rgb };
-                let oriented = info.orientation.and_then(|value| Orientation::from_exif(value as u8));
-                let oriented = oriented.unwrap_or(Orientation::NoTransforms);
-                (Codec::WebP(bytes), info.width, info.height, mode, oriented)
+                let webp = WebP::open(bytes)?;
+                let (width, height, mode, oriented) = (webp.width, webp.height, webp.mode, webp.orientation);
+                (Codec::WebP(webp), width, height, mode, oriented)
             }
             _ => {
                 let mut decoder = open_other(format, bytes, options)?;
@@ -117,7 +115,7 @@ impl<'a> ImageFile<'a> {
         let Self { header, orientation, codec } = self;
         let image = guarded(header.format, || match codec {
             Codec::Jpeg(jpeg) => jpeg.decode(scale),
-            Codec::WebP(bytes) => decode_webp(bytes, header.mode),
+            Codec::WebP(webp) => webp.decode(),
             Codec::Other(decoder) => DynamicImage::from_decoder(decoder)
                 .map_err(|error| corrupt(header.format, error))
                 .and_then(Image::from_dynamic),
@@ -167,15 +165,6 @@ fn open_other<'a>(
     Ok(decoder)
 }
 
-fn decode_webp(bytes: &[u8], mode: Mode) -> Result<Image<'static>> {
-    // the size was checked before
-    let config = DecoderConfig::new().limits(webpx::Limits::none());
-    let decoder = webpx::Decoder::new(bytes).map_err(corrupt_webp)?.config(config);
-    let decoded = if mode.has_alpha() { decoder.decode_rgba_raw() } else { decoder.decode_rgb_raw() };
-    let (pixels, width, height) = decoded.map_err(corrupt_webp)?;
-    Image::new(width, height, mode, pixels)
-}
-
 /// The result of `work`, or an error where it panics.
 fn guarded<T>(format: Format, work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work))
@@ -189,10 +178,6 @@ fn corrupt(format: Format, error: ImageError) -> Error {
         }
         error => Error::Data(format!("corrupt {format} image: {error}")),
     }
-}
-
-fn corrupt_webp(error: impl std::fmt::Display) -> Error {
-    Error::Data(format!("corrupt WEBP image: {error}"))
 }
 
 fn first_bytes(bytes: &[u8]) -> String {

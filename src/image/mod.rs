@@ -15,6 +15,7 @@ mod limits;
 mod mode;
 mod orientation;
 mod resize;
+mod webp;
 
 pub use convert::convert;
 pub use crop::{crop, crop_center};

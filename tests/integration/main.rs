@@ -2,8 +2,10 @@
 #![cfg(test)]
 
 mod cli;
+mod corpus;
 mod documents;
 mod http;
+mod image_files;
 mod images;
 mod local_models;
 mod mock;
