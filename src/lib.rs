@@ -1,7 +1,7 @@
 //! Embedding and semantic search as plain SQL, for Apache DataFusion: text and images, with models on this machine.
 //!
 //! [`register_all`] gives any `SessionContext` the functions `embed_text`, `embed_image`, `decode_image`,
-//! `convert_image`, `resize`, `download`, `cosine_distance` and more over vectors, the table functions `glob` and `functions`, the options
+//! `convert_image`, `resize`, `encode_image`, `download`, `cosine_distance` and more over images and vectors, the table functions `glob` and `functions`, the options
 //! `semantic.*`, and the planner rules that make async functions legal in every clause:
 //!
 //! ```

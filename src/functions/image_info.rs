@@ -95,7 +95,7 @@ impl ScalarUDFImpl for ImageInfo {
             number(|header| u32::try_from(header.mode.channels()).unwrap_or_default()),
             Arc::new(orientations.collect::<UInt8Array>()),
         ];
-        let valid = NullBuffer::from_iter(headers.iter().map(Option::is_some));
+        let valid = headers.iter().map(Option::is_some).collect::<NullBuffer>();
         Ok(ColumnarValue::Array(Arc::new(StructArray::new(fields(), columns, Some(valid)))))
     }
 }

@@ -26,7 +26,7 @@ const PARAMETERS: &[&str] = &["image", "width", "height", "filter", "fit"];
 
 #[user_doc(
     doc_section(label = "Image Functions"),
-    description = "The image at width x height pixels. Where the size and the mode of the images are constants, the result is an arrow.fixed_shape_tensor of shape [height, width, channels], else an image. All filters but 'nearest' are antialiased as Pillow's are; colours are weighted by alpha. A JPEG that is decoded only to be made much smaller is decoded at 1/2, 1/4 or 1/8 of its size (option semantic.scaled_decoding). NULL gives NULL.",
+    description = "The image at width x height pixels. Where the size and the mode of the images are constants, the result is an arrow.fixed_shape_tensor of shape [height, width, channels], else an image. All filters but 'nearest' are antialiased as Pillow's are; colours are weighted by alpha. With the option semantic.scaled_decoding, a JPEG that is decoded only to be made less than half as large is decoded at 1/2, 1/4 or 1/8 of its size. NULL gives NULL.",
     syntax_example = "resize(image, width, height [, filter [, fit]])",
     sql_example = "SELECT resize(decode_image(download(path), 'RGB'), 288, 288) AS image FROM glob('photos/*')",
     argument(name = "image", description = "A decoded image."),

@@ -21,7 +21,7 @@ pub(crate) fn scaled_decoding(
     let Some(size) = expr.downcast_ref::<ScalarFunctionExpr>().and_then(size_of_result) else {
         return Ok(None);
     };
-    with_decoding(expr, &|image| decode_at_least(image, size, schema))
+    with_decoding(expr, |image| decode_at_least(image, size, schema))
 }
 
 /// The size that a call makes images of.
@@ -49,7 +49,7 @@ fn decode_at_least(
 ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
     let Some(call) = image.downcast_ref::<ScalarFunctionExpr>() else { return Ok(None) };
     if call.fun().inner().is::<ConvertImage>() {
-        return with_decoding(image, &|image| decode_at_least(image, size, schema));
+        return with_decoding(image, |image| decode_at_least(image, size, schema));
     }
     let Some(decode) =
         call.fun().inner().downcast_ref::<DecodeImage>().and_then(|decode| decode.at_least(size))
@@ -70,7 +70,7 @@ fn decode_at_least(
 /// The call over another first argument, if there is one.
 fn with_decoding(
     call: &Arc<dyn PhysicalExpr>,
-    rewrite: &dyn Fn(&Arc<dyn PhysicalExpr>) -> Result<Option<Arc<dyn PhysicalExpr>>>,
+    rewrite: impl Fn(&Arc<dyn PhysicalExpr>) -> Result<Option<Arc<dyn PhysicalExpr>>>,
 ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
     let mut args: Vec<_> = call.children().into_iter().cloned().collect();
     let Some(first) = args.first_mut() else { return Ok(None) };

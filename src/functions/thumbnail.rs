@@ -25,7 +25,7 @@ const PARAMETERS: &[&str] = &["image", "max_side"];
 
 #[user_doc(
     doc_section(label = "Image Functions"),
-    description = "The image with its longer side at most max_side pixels and its aspect ratio kept, by cubic interpolation, antialiased; a smaller image as it is. A much larger JPEG is decoded at a fraction of its size, as in resize. NULL gives NULL.",
+    description = "The image with its longer side at most max_side pixels and its aspect ratio kept, by cubic interpolation, antialiased; a smaller image as it is. The option semantic.scaled_decoding is as in resize. NULL gives NULL.",
     syntax_example = "thumbnail(image, max_side)",
     sql_example = "SELECT encode_image(thumbnail(decode_image(download(path), 'RGB'), 128), 'jpeg') FROM glob('photos/*')",
     argument(name = "image", description = "A decoded image."),

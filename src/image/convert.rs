@@ -172,9 +172,10 @@ mod tests {
         for from in Mode::ALL {
             for to in Mode::ALL {
                 for level in [0, 255] {
-                    let grey = convert(pixel(Mode::L, &[level]), from);
+                    let level = [level];
+                    let grey = convert(pixel(Mode::L, &level), from);
                     let back = convert(convert(grey, to), Mode::L);
-                    assert_eq!(back.pixels(), [level], "{from} to {to}");
+                    assert_eq!(back.pixels(), level, "{from} to {to}");
                 }
             }
         }

@@ -8,9 +8,10 @@ use zune_jpeg::JpegDecoder;
 use super::{Image, Mode};
 use crate::error::{Error, Result, data_err};
 
-/// How many times larger than the size asked for a scaled image is at least, so that resizing it gives what resizing the
-/// whole image would: the transform blurs, and its chroma has half the resolution.
-const SCALED_MARGIN: u32 = 4;
+/// How many times larger than the size asked for a scaled image is at least: Pillow's thumbnails have the same. Of photos
+/// of 0.3 to 12 megapixels the mean difference to the whole image, resized, is 0.3 to 0.9 of 255, the worst 2.7: chroma has
+/// half the resolution already.
+const SCALED_MARGIN: u32 = 2;
 
 /// A JPEG file whose header was read.
 pub(super) struct Jpeg<'a> {

@@ -37,9 +37,8 @@ impl<'a> WebP<'a> {
         }
         let decoder = webpx::Decoder::new(self.bytes).map_err(corrupt)?;
         let decoder = decoder.config(DecoderConfig::new().limits(webpx::Limits::none()));
-        let decoded =
-            if self.mode.has_alpha() { decoder.decode_rgba_raw() } else { decoder.decode_rgb_raw() };
-        let (pixels, width, height) = decoded.map_err(corrupt)?;
+        let found = if self.mode.has_alpha() { decoder.decode_rgba_raw() } else { decoder.decode_rgb_raw() };
+        let (pixels, width, height) = found.map_err(corrupt)?;
         Image::new(width, height, self.mode, pixels)
     }
 

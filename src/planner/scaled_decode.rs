@@ -26,7 +26,7 @@ pub type ScaledDecoding = fn(&Arc<dyn PhysicalExpr>, &Schema) -> Result<Option<A
 pub(super) struct ScaledDecode(pub(super) ScaledDecoding);
 
 impl PhysicalOptimizerRule for ScaledDecode {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "semantic.scaled_decode"
     }
 
@@ -42,7 +42,7 @@ impl PhysicalOptimizerRule for ScaledDecode {
         if options
             .extensions
             .get::<SemanticOptions>()
-            .is_some_and(|options| !options.settings().scaled_decoding)
+            .is_none_or(|options| !options.settings().scaled_decoding)
         {
             return Ok(plan);
         }

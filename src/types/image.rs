@@ -269,6 +269,7 @@ pub struct ImageBuilder {
 
 /// What there is beside the pixels.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for a column")]
 enum Values {
     /// A NULL image is NULL in each.
     Any {

@@ -18,15 +18,15 @@ pub fn picture(width: u32, height: u32, mode: Mode) -> Image<'static> {
     Image::new(width, height, mode, image.pixels().to_vec()).unwrap()
 }
 
-/// A file of every format and of the modes that it holds, with the picture in it and how far it may be off.
-pub fn good() -> Vec<(String, Vec<u8>, Image<'static>, u8)> {
-    let formats: [(&str, &[Mode], u8); 6] = [
+/// A file of every format and of the modes that it holds, with the picture in it and whether it is exactly that.
+pub fn good() -> Vec<(String, Vec<u8>, Image<'static>, bool)> {
+    let formats: [(&str, &[Mode], bool); 6] = [
         (
             "png",
             &[Mode::L, Mode::La, Mode::Rgb, Mode::Rgba, Mode::L16, Mode::La16, Mode::Rgb16, Mode::Rgba16],
-            0,
+            true,
         ),
-        ("jpeg", &[Mode::L, Mode::Rgb], 40),
+        ("jpeg", &[Mode::L, Mode::Rgb], false),
         (
             "tiff",
             &[
@@ -39,25 +39,25 @@ pub fn good() -> Vec<(String, Vec<u8>, Image<'static>, u8)> {
                 Mode::Rgb32F,
                 Mode::Rgba32F,
             ],
-            0,
+            true,
         ),
-        ("webp", &[Mode::Rgb, Mode::Rgba], 60),
-        ("bmp", &[Mode::Rgb, Mode::Rgba], 0),
-        ("gif", &[Mode::Rgba], 255),
+        ("webp", &[Mode::Rgb, Mode::Rgba], false),
+        ("bmp", &[Mode::Rgb, Mode::Rgba], true),
+        ("gif", &[Mode::Rgba], false),
     ];
     let mut files = vec![];
-    for (format, modes, tolerance) in formats {
+    for (format, modes, lossless) in formats {
         for mode in modes {
             let image = picture(64, 48, *mode);
             let bytes = encode(image.borrowed(), Encoding::new(format, None).unwrap()).unwrap();
-            files.push((format!("{mode}.{format}"), bytes, image, tolerance));
+            files.push((format!("{mode}.{format}"), bytes, image, lossless));
         }
     }
     let icon = picture(32, 32, Mode::Rgba);
     let pixels = image::RgbaImage::from_raw(32, 32, icon.pixels().to_vec()).unwrap();
     let mut bytes = Cursor::new(vec![]);
     image::DynamicImage::ImageRgba8(pixels).write_to(&mut bytes, ImageFormat::Ico).unwrap();
-    files.push(("RGBA.ico".to_owned(), bytes.into_inner(), icon, 0));
+    files.push(("RGBA.ico".to_owned(), bytes.into_inner(), icon, true));
     files
 }
 

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use datafusion_semantic::Error;
 use datafusion_semantic::image::{
-    DecodeOptions, Format, Image, ImageFile, Limits, Mode, convert, decode, encode,
+    DecodeOptions, Encoding, Filter, Format, Image, ImageFile, Limits, Mode, convert, decode, encode, resize,
 };
 
 use crate::corpus;
@@ -12,24 +12,24 @@ fn options() -> DecodeOptions {
     DecodeOptions::default()
 }
 
-fn largest_difference(a: &Image<'_>, b: &Image<'_>) -> u8 {
+/// The mean over all channels, of 255.
+fn difference(a: &Image<'_>, b: &Image<'_>) -> f64 {
     let (a, b) = (convert(a.borrowed(), Mode::Rgba), convert(b.borrowed(), Mode::Rgba));
-    a.pixels().iter().zip(b.pixels()).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+    let sum: f64 = a.pixels().iter().zip(b.pixels()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+    sum / f64::from(u32::try_from(a.pixels().len()).unwrap())
 }
 
 #[test]
 fn every_format_and_mode_comes_back() {
-    for (name, bytes, image, tolerance) in corpus::good() {
+    for (name, bytes, image, lossless) in corpus::good() {
         let found = decode(&bytes, None, &options()).unwrap();
         let header = *ImageFile::open(&bytes, &options()).unwrap().header();
         assert_eq!((header.width, header.height, header.mode), (found.width(), found.height(), found.mode()));
         assert_eq!((found.width(), found.height()), (image.width(), image.height()), "{name}");
         assert_eq!(found.mode(), image.mode(), "{name}");
-        let difference = largest_difference(&found, &image);
-        assert!(difference <= tolerance, "{name} differs by {difference}");
-        if tolerance == 0 {
-            assert_eq!(found, image, "{name}");
-        }
+        let difference = difference(&found, &image);
+        assert!(difference < 12.0, "{name} differs by {difference}");
+        assert!(!lossless || found == image, "{name}");
     }
 }
 
@@ -52,7 +52,7 @@ fn bad_files_are_errors_at_once() {
 #[test]
 fn a_flipped_byte_anywhere_does_not_panic() {
     for (_, mut bytes, ..) in corpus::good() {
-        for at in (0..bytes.len()).step_by((bytes.len() / 200).max(1)) {
+        for at in (0..bytes.len()).step_by((bytes.len() / 50).max(1)) {
             bytes[at] ^= 0x55;
             // some such files are images all the same
             let _ = decode(&bytes, None, &options());
@@ -63,11 +63,7 @@ fn a_flipped_byte_anywhere_does_not_panic() {
 
 #[test]
 fn the_header_is_held_against_each_limit() {
-    let png = encode(
-        corpus::picture(40, 30, Mode::Rgb),
-        datafusion_semantic::image::Encoding::new("png", None).unwrap(),
-    )
-    .unwrap();
+    let png = encode(corpus::picture(40, 30, Mode::Rgb), Encoding::new("png", None).unwrap()).unwrap();
     for (limits, expected) in [
         (
             Limits { side: 39, ..Limits::default() },
@@ -104,11 +100,7 @@ fn text_in_a_png_is_not_unpacked() {
 
 #[test]
 fn the_orientation_is_applied_or_kept() {
-    let jpeg = encode(
-        corpus::picture(64, 48, Mode::Rgb),
-        datafusion_semantic::image::Encoding::new("jpeg", Some(95)).unwrap(),
-    )
-    .unwrap();
+    let jpeg = encode(corpus::picture(64, 48, Mode::Rgb), Encoding::new("jpeg", Some(95)).unwrap()).unwrap();
     // where the corner with the least red and green, the upper left one, goes
     let corners = [
         (1, (0, 0)),
@@ -144,21 +136,22 @@ fn the_orientation_is_applied_or_kept() {
 
 #[test]
 fn a_scaled_jpeg_is_close_to_the_whole_one_and_no_smaller_than_asked() {
-    let mut jpeg = encode(
-        corpus::picture(1603, 1201, Mode::Rgb),
-        datafusion_semantic::image::Encoding::new("jpeg", Some(90)).unwrap(),
-    )
-    .unwrap();
+    let whole =
+        encode(corpus::picture(1603, 1201, Mode::Rgb), Encoding::new("jpeg", Some(90)).unwrap()).unwrap();
     for orientation in [1, 6] {
-        jpeg = corpus::with_exif(&jpeg, &corpus::orientation(orientation));
+        let jpeg = corpus::with_exif(&whole, &corpus::orientation(orientation));
         let open = || ImageFile::open(&jpeg, &options()).unwrap();
-        let sizes = [(400, 300), (200, 150), (100, 75), (20, 20)].map(|(width, height)| {
+        let sizes = [(900, 700), (400, 300), (200, 150), (20, 20)].map(|(width, height)| {
             let size = if orientation == 6 { (height, width) } else { (width, height) };
             let image = open().decode(None, Some(size)).unwrap();
             (image.width().max(image.height()), image.width().min(image.height()))
         });
         assert_eq!(sizes, [(1603, 1201), (802, 601), (401, 301), (201, 151)]);
         assert!(open().memory(None, Some((20, 20))) * 50 < open().memory(None, None));
+        let small = |image| resize(image, 40, 30, Filter::Bilinear).unwrap();
+        let scaled = small(open().decode(None, Some((40, 30))).unwrap());
+        let difference = difference(&scaled, &small(open().decode(None, None).unwrap()));
+        assert!(difference <= 1.0, "{difference}");
     }
 }
 

@@ -10,6 +10,7 @@ mod images;
 mod local_models;
 mod mock;
 mod nearest;
+mod pillow;
 mod pixels;
 mod register;
 mod slt;
