@@ -1,8 +1,8 @@
-//! One run of decode, convert, resize over the photos of a folder, measured from inside: a line of JSON for
-//! `beside_pillow.py`.
+//! One run of decode, convert, resize over the photos of a folder, measured from inside: a line of JSON.
 //!
 //! `cargo bench --bench images -- PATTERN [SIDE] [files]`: the bytes of the files that match are read before the clock
-//! starts, or by the query itself with `files`; the results are kept in memory. Without arguments it does nothing.
+//! starts, or by the query itself with `files`; the results are kept in memory. `SET='semantic.cache_bytes = 0'` in the
+//! environment sets an option. Without arguments it does nothing.
 use std::time::Instant;
 
 use datafusion::arrow::array::RecordBatch;

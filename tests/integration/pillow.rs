@@ -7,20 +7,20 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Cases {
-    files: Vec<File>,
+    files: Vec<Decoding>,
     resizes: Vec<Resize>,
 }
 
 #[derive(Deserialize)]
-struct File {
+struct Decoding {
     file: String,
     exact: bool,
     #[serde(flatten)]
-    expected: Raw,
+    expected: Pixels,
 }
 
 #[derive(Deserialize)]
-struct Raw {
+struct Pixels {
     raw: String,
     mode: String,
     width: u32,
@@ -30,13 +30,13 @@ struct Raw {
 #[derive(Deserialize)]
 struct Resize {
     #[serde(flatten)]
-    source: Raw,
+    source: Pixels,
     filter: String,
     to: (u32, u32),
     result: String,
 }
 
-impl Raw {
+impl Pixels {
     fn image(&self, folder: &Path) -> Image<'static> {
         let mode: Mode = self.mode.parse().unwrap();
         Image::new(self.width, self.height, mode, std::fs::read(folder.join(&self.raw)).unwrap()).unwrap()
