@@ -16,7 +16,10 @@ pub fn decode(format: Format, bytes: &[u8]) {
         let header = *file.header();
         let Ok(image) = file.decode(None, at_least) else { continue };
         if at_least.is_none() {
-            assert_eq!((image.width(), image.height(), image.mode()), (header.width, header.height, header.mode));
+            assert_eq!(
+                (image.width(), image.height(), image.mode()),
+                (header.width, header.height, header.mode)
+            );
         }
         let small = resize(image, 3, 2, Filter::Bilinear).expect("a decoded image can be resized");
         assert_eq!(small.pixels().len(), 6 * Mode::bytes(header.mode));

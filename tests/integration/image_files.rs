@@ -166,6 +166,16 @@ fn formats_are_told_by_content() {
     assert!(error.contains("first bytes are 68656c6c6f2c2077"), "{error}");
 }
 
+#[test]
+fn what_fuzzing_begins_with_is_no_finding() {
+    let good = corpus::good().into_iter().map(|(_, bytes, ..)| bytes);
+    for bytes in good.chain(corpus::bad().into_iter().map(|(_, bytes)| bytes)) {
+        if let Some(format) = Format::of(&bytes) {
+            crate::fuzz::decode(format, &bytes);
+        }
+    }
+}
+
 /// `IMAGE_CORPUS=FOLDER cargo test --test integration image_files` writes the files, to begin fuzzing with.
 #[test]
 fn the_corpus_is_written_where_it_is_asked_for() {

@@ -4,6 +4,8 @@
 mod cli;
 mod corpus;
 mod documents;
+#[path = "../../fuzz/decode.rs"]
+mod fuzz;
 mod http;
 mod image_files;
 mod images;
