@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use datafusion_semantic::image::{Filter, Image, Mode, decode, resize};
+use datafusion_semantic::image::{DecodeOptions, Filter, Image, Mode, decode, resize};
 use datafusion_semantic::session;
 
 fn images(c: &mut Criterion) {
@@ -13,7 +13,7 @@ fn images(c: &mut Criterion) {
         let path = format!("{}/sql/data/photos/{name}", env!("CARGO_MANIFEST_DIR"));
         let Ok(bytes) = std::fs::read(&path) else { continue };
         group.bench_function(name, |bencher| {
-            bencher.iter(|| decode(black_box(&bytes), Some(Mode::Rgb)));
+            bencher.iter(|| decode(black_box(&bytes), Some(Mode::Rgb), &DecodeOptions::default()));
         });
     }
     group.finish();

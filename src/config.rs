@@ -8,6 +8,7 @@ use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions}
 use datafusion::common::{DataFusionError, Result, plan_err};
 
 use crate::error::{Error, query_err};
+use crate::image::DecodeOptions;
 use crate::io::FileOptions;
 use crate::models::LocalOptions;
 
@@ -66,6 +67,10 @@ pub struct Settings {
     pub nearest_join: bool,
     /// How `COPY ... TO 'x.parquet'` writes embeddings.
     pub parquet_vectors: ParquetVectors,
+    /// How image files are decoded, and the largest that are.
+    pub images: DecodeOptions,
+    /// Whether a JPEG that is only to be made much smaller is decoded at a fraction of its size.
+    pub scaled_decoding: bool,
     /// How models on this machine are run.
     pub local: LocalOptions,
     /// What a query may reach.
@@ -86,6 +91,8 @@ impl Default for Settings {
             cache_bytes: 64 << 20,
             nearest_join: true,
             parquet_vectors: ParquetVectors::Packed,
+            images: DecodeOptions::default(),
+            scaled_decoding: false,
             local: LocalOptions::default(),
             files: Arc::default(),
         }
@@ -267,6 +274,24 @@ impl ExtensionOptions for SemanticOptions {
                     return plan_err!("semantic.parquet_vectors must be 'packed' or 'list', found '{value}'");
                 }
             },
+            "image_max_side" => match value.parse() {
+                Ok(side) if side > 0 => settings.images.limits.side = side,
+                _ => return plan_err!("semantic.image_max_side must be a number from 1, found '{value}'"),
+            },
+            "image_max_pixels" => settings.images.limits.pixels = positive(key, value)? as u64,
+            "image_max_bytes" => settings.images.limits.bytes = bytes(key, value)? as u64,
+            "image_orientation" => match value.parse() {
+                Ok(apply) => settings.images.apply_orientation = apply,
+                Err(_) => {
+                    return plan_err!("semantic.image_orientation must be true or false, found '{value}'");
+                }
+            },
+            "scaled_decoding" => match value.parse() {
+                Ok(enabled) => settings.scaled_decoding = enabled,
+                Err(_) => {
+                    return plan_err!("semantic.scaled_decoding must be true or false, found '{value}'");
+                }
+            },
             "on_error" => {
                 settings.on_error = value
                     .parse()
@@ -353,6 +378,31 @@ impl ExtensionOptions for SemanticOptions {
                 "parquet_vectors",
                 parquet_vectors.to_owned(),
                 "how COPY writes embeddings to Parquet: 'packed' into bytes, or 'list' for other readers",
+            ),
+            (
+                "image_max_side",
+                settings.images.limits.side.to_string(),
+                "the most pixels of the longer side of an image that is decoded",
+            ),
+            (
+                "image_max_pixels",
+                settings.images.limits.pixels.to_string(),
+                "the most pixels of an image that is decoded",
+            ),
+            (
+                "image_max_bytes",
+                settings.images.limits.bytes.to_string(),
+                "the most bytes of the pixels of an image that is decoded, as 536870912 or 512M",
+            ),
+            (
+                "image_orientation",
+                settings.images.apply_orientation.to_string(),
+                "whether decoded images are turned as their EXIF orientation says",
+            ),
+            (
+                "scaled_decoding",
+                settings.scaled_decoding.to_string(),
+                "whether a JPEG that is made less than half as large is decoded at 1/2, 1/4 or 1/8 of its size: less memory and time, and pixels that are a little different",
             ),
             (
                 "model_variant",

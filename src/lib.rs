@@ -1,8 +1,9 @@
 //! Embedding and semantic search as plain SQL, for Apache DataFusion: text and images, with models on this machine.
 //!
 //! [`register_all`] gives any `SessionContext` the functions `embed_text`, `embed_image`, `decode_image`,
-//! `convert_image`, `resize`, `download`, `upload`, `cosine_distance` and more over vectors, the table functions `glob`,
-//! `read_blob` and `functions`, the options `semantic.*`, and the planner rules that make async functions legal in every clause:
+//! `convert_image`, `resize`, `encode_image`, `download`, `upload`, `cosine_distance` and more over images and vectors, the
+//! table functions `glob`, `read_blob` and `functions`, the options `semantic.*`, and the planner rules that make async
+//! functions legal in every clause:
 //!
 //! ```
 //! # async fn example() -> datafusion::common::Result<()> {

@@ -72,5 +72,6 @@ pub(crate) fn register(ctx: &SessionContext, registry: Registry, stores: Arc<Sto
         }
     }
     let pack = Arc::new(functions::vector_to_bytes());
-    planner::register(ctx, planner::Functions { twins, metric_of: functions::metric_of, pack })
+    let (metric_of, scaled_decoding) = (functions::metric_of, functions::scaled_decoding);
+    planner::register(ctx, planner::Functions { twins, metric_of, scaled_decoding, pack })
 }

@@ -6,6 +6,8 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
+use crate::inference::RowMemory;
+
 /// How often, and after which time, a slice asks again for memory that it cannot go on without.
 const ATTEMPTS: usize = 50;
 const PAUSE: Duration = Duration::from_millis(10);
@@ -31,6 +33,11 @@ impl Memory {
     /// A reservation of nothing yet.
     pub(super) fn reservation(&self) -> MemoryReservation {
         self.consumer.new_empty()
+    }
+
+    /// For the pixels of a row, or of a few, while they are computed.
+    pub(super) fn row(&self) -> RowMemory {
+        RowMemory::new(self.consumer.new_empty(), self.limit)
     }
 
     /// Reserves what a slice takes before it starts. False where that would leave less than a quarter of the pool: it is

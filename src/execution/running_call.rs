@@ -224,7 +224,8 @@ impl RunningCall {
     async fn arguments_of_row(&self, batch: &RecordBatch, row: usize) -> Result<Vec<ColumnarValue>> {
         // the semaphore is never closed
         let _permit = CORES.acquire().await;
-        compute(|| self.running.enter(|| self.arguments(&batch.slice(row, 1))))
+        let running = self.running.with_memory(self.memory.row());
+        compute(|| running.enter(|| self.arguments(&batch.slice(row, 1))))
     }
 
     /// The arguments, of which those for one row are made at a time.
@@ -286,7 +287,7 @@ impl RunningCall {
         let waiting = self.metrics.waiting.clone();
         let result = {
             let _timer = waiting.timer();
-            self.running.clone().scope(function.invoke_async_with_args(args)).await?
+            self.running.with_memory(self.memory.row()).scope(function.invoke_async_with_args(args)).await?
         };
         let array = result.into_array(number_rows)?;
         if array.len() != number_rows {

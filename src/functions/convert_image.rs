@@ -11,21 +11,23 @@ use datafusion_macros::user_doc;
 use super::Function;
 use super::arguments::{Arguments, signature};
 use super::described;
-use super::images::{image_type, images};
-use crate::config::OnError;
+use super::images::{map_images, planned_images};
 use crate::image::{Mode, convert};
-use crate::types::image::{ImageBuilder, ImageType};
+use crate::types::image::ImageType;
 
 const NAME: &str = "convert_image";
 const PARAMETERS: &[&str] = &["image", "mode"];
 
 #[user_doc(
     doc_section(label = "Image Functions"),
-    description = "The image in another mode. Colour becomes luminance by L = 0.299 R + 0.587 G + 0.114 B; alpha is dropped, or added as opaque. NULL gives NULL.",
+    description = "The image in another mode. Colour becomes luminance by L = 0.299 R + 0.587 G + 0.114 B; alpha is dropped, or added as opaque; 255, 65535 and 1.0 of channels of 8 bits, 16 bits and floats are the same. NULL gives NULL.",
     syntax_example = "convert_image(image, mode)",
     sql_example = "SELECT convert_image(decode_image(download(path)), 'RGB') AS image FROM glob('photos/*')",
     argument(name = "image", description = "A decoded image."),
-    argument(name = "mode", description = "'L', 'LA', 'RGB' or 'RGBA'.")
+    argument(
+        name = "mode",
+        description = "'L', 'LA', 'RGB' or 'RGBA', also with 16 bits ('L16', 'LA16', 'RGB16', 'RGBA16') or floats ('RGB32F', 'RGBA32F')."
+    )
 )]
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct ConvertImage {
@@ -40,7 +42,7 @@ pub(super) fn function() -> Function {
 fn mode(arguments: &Arguments<'_>) -> Result<Mode> {
     match arguments.parsed(1, "'RGB'")? {
         Some(mode) => Ok(mode),
-        None => plan_err!("{NAME}: mode must not be NULL: use 'L', 'LA', 'RGB' or 'RGBA'"),
+        None => plan_err!("{NAME}: mode must not be NULL: use {}", Mode::NAMES),
     }
 }
 
@@ -49,33 +51,18 @@ impl ScalarUDFImpl for ConvertImage {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let arguments = Arguments::planned(NAME, PARAMETERS, 2, &args)?;
-        let image = arguments.field(0);
+        let image_type = planned_images(NAME, &arguments)?;
         let mode = mode(&arguments)?;
-        match image_type(image) {
-            Some(ImageType::Any(_)) => Ok(Arc::new(ImageType::Any(Some(mode)).field(NAME))),
-            Some(ImageType::Fixed(width, height, _)) => {
-                Ok(Arc::new(ImageType::Fixed(width, height, mode).field(NAME)))
-            }
-            None => plan_err!(
-                "{NAME}: image must be a decoded image, found {}: use decode_image",
-                image.data_type()
-            ),
-        }
+        let converted = match image_type {
+            ImageType::Any(_) => ImageType::Any(Some(mode)),
+            ImageType::Fixed(width, height, _) => ImageType::Fixed(width, height, mode),
+        };
+        Ok(Arc::new(converted.field(NAME)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
         let mode = mode(&arguments)?;
-        let array = args.args[0].to_array(args.number_rows)?;
-        let of_result = ImageType::of(&args.return_field).unwrap_or(ImageType::Any(Some(mode)));
-        let mut converted = ImageBuilder::new(of_result, array.len());
-        let images =
-            images(&array, arguments.field(0), OnError::Raise).map_err(|error| arguments.error(error))?;
-        for image in images {
-            let image = image.map(|image| image.map(|image| convert(image, mode)));
-            let image = image.and_then(|image| converted.append(image.as_ref()));
-            image.map_err(|error| arguments.error(error))?;
-        }
-        Ok(ColumnarValue::Array(converted.finish()))
+        map_images(&args, &arguments, |_, image| Ok(Some(convert(image, mode))))
     }
 }

@@ -15,7 +15,7 @@ use super::blocking::run_blocking;
 use super::described;
 use super::images::{bytes, is_binary, or_null};
 use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
-use crate::image::{Mode, decode};
+use crate::image::{ImageFile, Mode};
 use crate::inference::Running;
 use crate::planner::When;
 use crate::types::image::{ImageBuilder, ImageType};
@@ -25,11 +25,14 @@ const PARAMETERS: &[&str] = &["bytes", "mode", "on_error"];
 
 #[user_doc(
     doc_section(label = "Image Functions"),
-    description = "The image in the bytes of a PNG, JPEG, TIFF, WEBP, GIF (first frame) or BMP file, recognised by its content. The EXIF orientation is applied; 16-bit channels become 8-bit. NULL gives NULL.",
+    description = "The image in the bytes of a PNG, JPEG, TIFF, WEBP, GIF (first frame), BMP or ICO file, recognised by its content. The EXIF orientation is applied, unless the option semantic.image_orientation is false. The header is checked against semantic.image_max_side, image_max_pixels and image_max_bytes before a pixel is decoded; a truncated file is an error. NULL gives NULL.",
     syntax_example = "decode_image(bytes [, mode [, on_error]])",
     sql_example = "SELECT decode_image(download(path), 'RGB') AS image FROM glob('photos/*')",
     argument(name = "bytes", description = "The bytes of an image file."),
-    argument(name = "mode", description = "'L', 'LA', 'RGB' or 'RGBA'. Default: the mode of the file."),
+    argument(
+        name = "mode",
+        description = "The mode to convert to, as in convert_image: 'RGB'. Default: the mode of the file."
+    ),
     argument(
         name = "on_error",
         description = "'raise' fails the query at a corrupt image, 'null' makes it NULL. Default: the option semantic.on_error."
@@ -39,10 +42,20 @@ const PARAMETERS: &[&str] = &["bytes", "mode", "on_error"];
 pub(super) struct DecodeImage {
     signature: Signature,
     context: Arc<FunctionContext>,
+    /// The size to which the images are resized, if they are.
+    at_least: Option<(u32, u32)>,
+}
+
+impl DecodeImage {
+    /// The same function of images that are resized to `size` and nothing else; `None` if they are already.
+    pub(super) fn at_least(&self, size: (u32, u32)) -> Option<Self> {
+        self.at_least.is_none().then(|| Self { at_least: Some(size), ..self.clone() })
+    }
 }
 
 pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
-    let function = DecodeImage { signature: signature(PARAMETERS, 1), context: Arc::clone(context) };
+    let function =
+        DecodeImage { signature: signature(PARAMETERS, 1), context: Arc::clone(context), at_least: None };
     Function::with_twin(function, When::WithinAsync)
 }
 
@@ -71,10 +84,19 @@ impl ScalarUDFImpl for DecodeImage {
         let running = Running::current(1);
         let mut images = ImageBuilder::new(ImageType::Any(mode), array.len());
         for file in bytes(&array)? {
-            let image = file.map(|file| decode(file, mode)).transpose();
-            let image = or_null(image, on_error).map_err(|error| arguments.error(error))?;
+            let opened = file.map(|file| ImageFile::open(file, &settings.images)).transpose();
+            let opened = or_null(opened, on_error).map_err(|error| arguments.error(error))?;
+            let image = match opened {
+                Some(opened) => {
+                    let _reservation = running.reserve(opened.memory(mode, self.at_least))?;
+                    or_null(opened.decode(mode, self.at_least).map(Some), on_error)
+                }
+                None => Ok(None),
+            };
+            let image = image.map_err(|error| arguments.error(error))?;
             running.usage().failed_rows.add(usize::from(file.is_some() && image.is_none()));
-            images.append(image.as_ref()).map_err(|error| arguments.error(error))?;
+            running.keep(image.as_ref().map_or(0, |image| image.pixels().len()));
+            images.append(image).map_err(|error| arguments.error(error))?;
         }
         Ok(ColumnarValue::Array(images.finish()))
     }

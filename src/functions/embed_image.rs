@@ -114,8 +114,8 @@ impl AsyncScalarUDFImpl for EmbedImage {
         let on_error = arguments.on_error(4, &settings)?;
         let running = Running::current(settings.max_concurrency);
         let array = args.args[0].to_array(args.number_rows)?;
-        let mut images =
-            images(&array, arguments.field(0), on_error).map_err(|error| arguments.error(error))?;
+        let mut images = images(&array, arguments.field(0), on_error, settings.images, &running)
+            .map_err(|error| arguments.error(error))?;
         let (mut parts, mut missing) = (vec![], 0);
         loop {
             // bytes are decoded here

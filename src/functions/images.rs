@@ -1,12 +1,15 @@
 //! Reading a column of images: decoded ones, or the bytes of files.
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
+use super::arguments::Arguments;
 use crate::config::OnError;
 use crate::error::{Error, query_err};
-use crate::image::{Image, decode};
-use crate::types::image::{ImageColumn, ImageType};
+use crate::image::{DecodeOptions, Image, ImageFile};
+use crate::inference::Running;
+use crate::types::image::{ImageBuilder, ImageColumn, ImageType};
 
 /// The type of an argument that holds images, if it does.
 pub(super) fn image_type(field: &Field) -> Option<ImageType> {
@@ -15,6 +18,47 @@ pub(super) fn image_type(field: &Field) -> Option<ImageType> {
         None if field.data_type() == &DataType::Null => Some(ImageType::Any(None)),
         image_type => image_type,
     }
+}
+
+/// The type of the first argument, images; an error at plan time that names the cure.
+pub(super) fn planned_images(function: &str, arguments: &Arguments<'_>) -> Result<ImageType> {
+    let image = arguments.field(0);
+    match image_type(image) {
+        Some(image_type) => Ok(image_type),
+        None => plan_err!(
+            "{function}: image must be a decoded image, found {}: use decode_image",
+            image.data_type()
+        ),
+    }
+}
+
+/// A column of what `change` makes of the image of each row; NULL where it is NULL or becomes so.
+pub(super) fn map_images(
+    args: &ScalarFunctionArgs,
+    arguments: &Arguments<'_>,
+    mut change: impl for<'a> FnMut(usize, Image<'a>) -> Result<Option<Image<'a>>, Error>,
+) -> Result<ColumnarValue> {
+    let array = args.args[0].to_array(args.number_rows)?;
+    let of_result = ImageType::of(&args.return_field).unwrap_or(ImageType::Any(None));
+    let mut changed = ImageBuilder::new(of_result, array.len());
+    let images = decoded(&array, arguments.field(0)).map_err(|error| arguments.error(error))?;
+    for row in 0..array.len() {
+        let image = images.as_ref().map_or(Ok(None), |images| images.image(row));
+        let image = image.and_then(|image| image.map_or(Ok(None), |image| change(row, image)));
+        image.and_then(|image| changed.append(image)).map_err(|error| arguments.error(error))?;
+    }
+    Ok(ColumnarValue::Array(changed.finish()))
+}
+
+/// A column of decoded images; `None` if it is a column of NULLs of no type.
+pub(super) fn decoded<'a>(array: &'a ArrayRef, field: &Field) -> Result<Option<ImageColumn<'a>>, Error> {
+    if array.data_type() == &DataType::Null {
+        return Ok(None);
+    }
+    let Some(image_type) = image_type(field) else {
+        return query_err!("expected images, found {}", array.data_type());
+    };
+    ImageColumn::new(array, image_type).map(Some)
 }
 
 /// True for the bytes of files, and NULL.
@@ -37,18 +81,31 @@ pub(super) fn bytes(array: &ArrayRef) -> Result<Vec<Option<&[u8]>>> {
 pub(super) type Images<'a> = Box<dyn Iterator<Item = Result<Option<Image<'a>>, Error>> + Send + 'a>;
 
 /// The images of a column, one by one: `None` for NULL, and for a bad one if errors become NULL.
-pub(super) fn images<'a>(array: &'a ArrayRef, field: &Field, on_error: OnError) -> Result<Images<'a>, Error> {
+///
+/// What decoding the bytes of a file takes is reserved while it is decoded.
+pub(super) fn images<'a>(
+    array: &'a ArrayRef,
+    field: &Field,
+    on_error: OnError,
+    options: DecodeOptions,
+    running: &'a Running,
+) -> Result<Images<'a>, Error> {
     if is_binary(array.data_type()) {
         let files = bytes(array).map_err(|error| Error::Query(error.to_string()))?;
-        return Ok(Box::new(files.into_iter().map(move |file| match file {
-            Some(file) => or_null(decode(file, None).map(Some), on_error),
-            None => Ok(None),
-        })));
+        let decode = move |bytes: &[u8]| {
+            let file = ImageFile::open(bytes, &options)?;
+            // the data of one row takes more than there is
+            let _reservation =
+                running.reserve(file.memory(None, None)).map_err(|error| Error::Query(error.to_string()))?;
+            file.decode(None, None).map(Some)
+        };
+        return Ok(Box::new(
+            files.into_iter().map(move |file| file.map_or(Ok(None), |file| or_null(decode(file), on_error))),
+        ));
     }
-    let Some(image_type) = image_type(field) else {
-        return query_err!("expected images, found {}", array.data_type());
+    let Some(column) = decoded(array, field)? else {
+        return Ok(Box::new((0..array.len()).map(|_| Ok(None))));
     };
-    let column = ImageColumn::new(array, image_type)?;
     Ok(Box::new((0..array.len()).map(move |row| or_null(column.image(row), on_error))))
 }
 

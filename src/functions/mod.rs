@@ -18,24 +18,37 @@ mod blocking;
 mod convert_image;
 mod cosine_distance;
 mod cosine_similarity;
+mod crop;
 mod decode_image;
 mod distance;
 mod download;
 mod embed_image;
 mod embed_text;
+mod encode_image;
 mod functions_table;
 mod glob;
 mod hamming_distance;
+mod image_attribute;
+mod image_channels;
+mod image_format;
+mod image_height;
+mod image_info;
+mod image_mode;
+mod image_to_tensor;
+mod image_width;
 mod images;
 mod inner_product;
 mod jaccard_distance;
 mod l1_distance;
 mod l2_distance;
 mod normalize;
+mod numbers;
 mod read_blob;
 mod resize;
+mod scaled_decoding;
 mod strings;
 mod sum_vector;
+mod thumbnail;
 mod upload;
 mod vector_aggregate;
 mod vector_from_bytes;
@@ -47,6 +60,7 @@ pub(crate) use distance::metric_of;
 pub(crate) use functions_table::FunctionsTable;
 pub(crate) use glob::Glob;
 pub(crate) use read_blob::ReadBlob;
+pub(crate) use scaled_decoding::scaled_decoding;
 
 /// The parts of `ScalarUDFImpl` in which our functions do not differ: name, signature and documentation are beside
 /// the function, and the type of its result depends on more than the types of its arguments.
@@ -180,6 +194,16 @@ pub(crate) fn all(context: &Arc<FunctionContext>) -> Vec<Function> {
         decode_image::function(context),
         convert_image::function(),
         resize::function(),
+        thumbnail::function(),
+        crop::function(),
+        encode_image::function(),
+        image_width::function(),
+        image_height::function(),
+        image_channels::function(),
+        image_mode::function(),
+        image_format::function(),
+        image_info::function(context),
+        image_to_tensor::function(),
         cosine_distance::function(),
         cosine_similarity::function(),
         inner_product::function(),

@@ -1,5 +1,6 @@
 //! From rows to model calls and back: NULLs are skipped, request batches are cut and kept in flight, a bad row is
 //! isolated, and the vectors return in the order of the rows.
+mod row_memory;
 mod running;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result, data_err};
 use crate::image::Image;
 use crate::models::{Embeddings, ImageEmbedder, TextEmbedder};
 
+pub(crate) use row_memory::RowMemory;
 pub(crate) use running::{Running, Usage};
 
 /// An embedder of inputs of one kind.

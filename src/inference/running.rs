@@ -1,8 +1,12 @@
 //! What the body of a function knows about the query that calls it.
 use std::sync::Arc;
 
+use datafusion::common::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
 use tokio::sync::Semaphore;
+
+use super::RowMemory;
 
 tokio::task_local! {
     static CURRENT: Running;
@@ -15,11 +19,30 @@ tokio::task_local! {
 pub(crate) struct Running {
     permits: Arc<Semaphore>,
     usage: Usage,
+    /// What the rows that are computed now take; none where another operator than ours runs them.
+    memory: Option<Arc<RowMemory>>,
 }
 
 impl Running {
     pub(crate) fn new(permits: Arc<Semaphore>, usage: Usage) -> Self {
-        Self { permits, usage }
+        Self { permits, usage, memory: None }
+    }
+
+    /// This call, for rows that take their memory from `memory`.
+    pub(crate) fn with_memory(&self, memory: RowMemory) -> Self {
+        Self { memory: Some(Arc::new(memory)), ..self.clone() }
+    }
+
+    /// Reserves memory for work that is about to begin, see [`RowMemory::reserve`].
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<Option<MemoryReservation>> {
+        self.memory.as_ref().map(|memory| memory.reserve(bytes)).transpose()
+    }
+
+    /// Counts memory as taken until the rows are computed.
+    pub(crate) fn keep(&self, bytes: usize) {
+        if let Some(memory) = &self.memory {
+            memory.keep(bytes);
+        }
     }
 
     /// That of the call whose body asks, or one of its own where another operator than ours runs it.

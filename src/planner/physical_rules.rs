@@ -7,18 +7,22 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::prelude::SessionContext;
 
 use super::nearest_join::{MetricOf, NearestJoin};
+use super::scaled_decode::{ScaledDecode, ScaledDecoding};
 use super::stream_async::StreamAsync;
 
 /// Puts our rules before all physical rules of `ctx`, if they are not there.
-pub(super) fn register(ctx: &SessionContext, metric_of: MetricOf) {
+pub(super) fn register(ctx: &SessionContext, metric_of: MetricOf, scaled_decoding: ScaledDecoding) {
     let state = ctx.state_ref();
     let mut state = state.write();
     let rules = state.physical_optimizers();
     if rules.iter().any(|rule| rule.name() == StreamAsync::NAME) {
         return;
     }
-    let mut with_ours: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(StreamAsync), Arc::new(NearestJoin(metric_of))];
+    let mut with_ours: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![
+        Arc::new(ScaledDecode(scaled_decoding)),
+        Arc::new(StreamAsync),
+        Arc::new(NearestJoin(metric_of)),
+    ];
     with_ours.extend(rules.iter().cloned());
     // the state has no way to add a physical rule
     let old = state.clone();

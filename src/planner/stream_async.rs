@@ -52,7 +52,7 @@ impl PhysicalOptimizerRule for StreamAsync {
 }
 
 /// The calls of DataFusion's operator, which has them as its expressions.
-fn calls(node: &Arc<dyn ExecutionPlan>) -> Result<Vec<Arc<AsyncFuncExpr>>> {
+pub(super) fn calls(node: &Arc<dyn ExecutionPlan>) -> Result<Vec<Arc<AsyncFuncExpr>>> {
     let mut calls = vec![];
     node.apply_expressions(&mut |expr| {
         calls.extend(expr.downcast_ref::<AsyncFuncExpr>().cloned().map(Arc::new));

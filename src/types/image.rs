@@ -1,22 +1,24 @@
 //! A column of images, in one of two layouts.
 //!
 //! - Any size and mode: a struct (data: `LargeBinary`, height: `UInt32`, width: `UInt32`, channels: `UInt16`,
-//!   mode: `Utf8`) under the extension type `semantic.image`; a NULL image is a NULL struct. Pixels are 8-bit, row by
-//!   row, channels together.
-//! - One size and mode, known at plan time: `FixedSizeList<UInt8>` under `arrow.fixed_shape_tensor` with the shape
-//!   `[height, width, channels]`.
+//!   mode: `Utf8`) under the extension type `semantic.image`; a NULL image is a NULL struct. Pixels are row by row,
+//!   channels together, each of 8 or 16 bits or a float as the mode says, in the byte order of the machine.
+//! - One size and mode, known at plan time: `FixedSizeList` of `UInt8`, `UInt16` or `Float32` under
+//!   `arrow.fixed_shape_tensor` with the shape `[height, width, channels]`.
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, LargeBinaryBuilder, NullBufferBuilder, StringBuilder,
-    StructArray, UInt8Array, UInt16Builder, UInt32Array, UInt32Builder,
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, LargeBinaryArray, NullBufferBuilder,
+    StringBuilder, StructArray, UInt8Array, UInt16Array, UInt16Builder, UInt32Array, UInt32Builder,
 };
-use arrow::datatypes::{DataType, Field, Fields, UInt8Type, UInt32Type};
+use arrow::buffer::{Buffer, MutableBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Field, Fields, Float32Type, UInt8Type, UInt16Type, UInt32Type};
 
 use super::{EXTENSION_METADATA_KEY, EXTENSION_NAME_KEY, IMAGE_EXTENSION, MODE_KEY, TENSOR_EXTENSION};
 use crate::error::{Result, data_err, query_err};
-use crate::image::{Image, Mode};
+use crate::image::{Depth, Image, Mode};
 
 /// The layout of a column of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +38,15 @@ impl ImageType {
             (IMAGE_EXTENSION, DataType::Struct(_)) => {
                 Some(Self::Any(metadata.get(MODE_KEY).and_then(|mode| mode.parse().ok())))
             }
-            (TENSOR_EXTENSION, DataType::FixedSizeList(item, _)) if item.data_type() == &DataType::UInt8 => {
-                let (width, height, mode) = parse_shape(metadata.get(EXTENSION_METADATA_KEY)?)?;
-                Some(Self::Fixed(width, height, mode))
+            (TENSOR_EXTENSION, DataType::FixedSizeList(item, _)) => {
+                let depth = match item.data_type() {
+                    DataType::UInt8 => Depth::U8,
+                    DataType::UInt16 => Depth::U16,
+                    DataType::Float32 => Depth::F32,
+                    _ => return None,
+                };
+                let [height, width, channels] = parse_shape(metadata.get(EXTENSION_METADATA_KEY)?)?;
+                Some(Self::Fixed(width, height, Mode::of(channels as usize, depth)?))
             }
             _ => None,
         }
@@ -60,13 +68,22 @@ impl ImageType {
         same.then_some(Self::Any(None))
     }
 
+    /// The mode of all images, if it is known.
+    #[must_use]
+    pub fn mode(self) -> Option<Mode> {
+        match self {
+            Self::Any(mode) => mode,
+            Self::Fixed(_, _, mode) => Some(mode),
+        }
+    }
+
     /// The Arrow type.
     #[must_use]
     pub fn data_type(self) -> DataType {
         match self {
             Self::Any(_) => DataType::Struct(struct_fields()),
             Self::Fixed(width, height, mode) => {
-                DataType::FixedSizeList(Arc::new(tensor_item()), tensor_size(width, height, mode))
+                DataType::FixedSizeList(Arc::new(tensor_item(mode)), tensor_size(width, height, mode))
             }
         }
     }
@@ -96,8 +113,8 @@ impl ImageType {
     }
 }
 
-/// Width, height and mode of a tensor's shape `[height, width, channels]`.
-fn parse_shape(metadata: &str) -> Option<(u32, u32, Mode)> {
+/// A tensor's shape `[height, width, channels]`.
+fn parse_shape(metadata: &str) -> Option<[u32; 3]> {
     #[derive(serde::Deserialize)]
     struct Tensor {
         shape: [u32; 3],
@@ -107,15 +124,23 @@ fn parse_shape(metadata: &str) -> Option<(u32, u32, Mode)> {
     if tensor.permutation.is_some_and(|order| order != [0, 1, 2]) {
         return None;
     }
-    let [height, width, channels] = tensor.shape;
-    Some((width, height, Mode::from_channels(channels as usize)?))
+    Some(tensor.shape)
 }
 
-fn tensor_item() -> Field {
-    Field::new_list_field(DataType::UInt8, false)
+fn tensor_item(mode: Mode) -> Field {
+    Field::new_list_field(channel_type(mode), false)
 }
 
-/// Bytes of an image; the largest that Arrow can hold in a fixed-size list is 2 GiB.
+/// The Arrow type of a channel.
+pub(super) fn channel_type(mode: Mode) -> DataType {
+    match mode.depth() {
+        Depth::U8 => DataType::UInt8,
+        Depth::U16 => DataType::UInt16,
+        Depth::F32 => DataType::Float32,
+    }
+}
+
+/// Channels of an image; the most that Arrow can hold in a fixed-size list are 2 Gi.
 fn tensor_size(width: u32, height: u32, mode: Mode) -> i32 {
     i32::try_from(u64::from(width) * u64::from(height) * mode.channels() as u64).unwrap_or(i32::MAX)
 }
@@ -166,7 +191,7 @@ impl<'a> ImageColumn<'a> {
                 .as_fixed_size_list_opt()
                 .filter(|tensors| {
                     tensors.value_length() == tensor_size(width, height, mode)
-                        && tensors.values().data_type() == &DataType::UInt8
+                        && tensors.values().data_type() == tensor_item(mode).data_type()
                 })
                 .map(|tensors| Layout::Fixed(tensors, width, height, mode)),
         };
@@ -194,10 +219,16 @@ impl<'a> ImageColumn<'a> {
                 if tensors.is_null(row) {
                     return Ok(None);
                 }
-                let size = usize::try_from(tensors.value_length()).unwrap_or_default();
-                let start = usize::try_from(tensors.value_offset(row)).unwrap_or_default();
-                let pixels = &tensors.values().as_primitive::<UInt8Type>().values()[start..start + size];
-                Image::new(width, height, mode, pixels).map(Some)
+                let channels = tensors.values();
+                let channels: &'a [u8] = match mode.depth() {
+                    Depth::U8 => channels.as_primitive::<UInt8Type>().values().inner(),
+                    Depth::U16 => channels.as_primitive::<UInt16Type>().values().inner(),
+                    Depth::F32 => channels.as_primitive::<Float32Type>().values().inner(),
+                };
+                let size = usize::try_from(tensors.value_length()).unwrap_or_default() * mode.depth().bytes();
+                let start =
+                    usize::try_from(tensors.value_offset(row)).unwrap_or_default() * mode.depth().bytes();
+                Image::new(width, height, mode, &channels[start..start + size]).map(Some)
             }
         }
     }
@@ -231,22 +262,26 @@ fn string(array: &dyn Array, row: usize) -> &str {
 #[derive(Debug)]
 pub struct ImageBuilder {
     valid: NullBufferBuilder,
+    /// All pixels of all rows.
+    pixels: Vec<u8>,
     values: Values,
 }
 
+/// What there is beside the pixels.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one for a column")]
 enum Values {
     /// A NULL image is NULL in each.
     Any {
-        data: LargeBinaryBuilder,
+        /// Where the pixels of each row end.
+        ends: Vec<i64>,
         height: UInt32Builder,
         width: UInt32Builder,
         channels: UInt16Builder,
         mode: StringBuilder,
     },
-    /// All pixels of all rows, zeros for NULL; width, height and mode.
-    Fixed(Vec<u8>, (u32, u32, Mode)),
+    /// Width, height and mode of each; the pixels of a NULL are zeros.
+    Fixed(u32, u32, Mode),
 }
 
 impl ImageBuilder {
@@ -255,49 +290,51 @@ impl ImageBuilder {
     pub fn new(image_type: ImageType, rows: usize) -> Self {
         let values = match image_type {
             ImageType::Any(_) => Values::Any {
-                data: LargeBinaryBuilder::new(),
+                ends: Vec::with_capacity(rows),
                 height: UInt32Builder::with_capacity(rows),
                 width: UInt32Builder::with_capacity(rows),
                 channels: UInt16Builder::with_capacity(rows),
                 mode: StringBuilder::new(),
             },
-            ImageType::Fixed(width, height, mode) => Values::Fixed(Vec::new(), (width, height, mode)),
+            ImageType::Fixed(width, height, mode) => Values::Fixed(width, height, mode),
         };
-        Self { valid: NullBufferBuilder::new(rows), values }
+        Self { valid: NullBufferBuilder::new(rows), pixels: Vec::new(), values }
     }
 
-    /// Appends an image or a NULL; an error if a fixed column gets another size or mode.
-    pub fn append(&mut self, image: Option<&Image<'_>>) -> Result<()> {
-        match &mut self.values {
-            Values::Any { data, height, width, channels, mode } => {
-                data.append_option(image.map(Image::pixels));
-                height.append_option(image.map(Image::height));
-                width.append_option(image.map(Image::width));
-                channels.append_option(image.and_then(|image| u16::try_from(image.mode().channels()).ok()));
-                mode.append_option(image.map(|image| image.mode().name()));
-            }
-            Values::Fixed(pixels, size) => {
-                let (width, height, mode) = *size;
-                match image {
-                    Some(image) if (image.width(), image.height(), image.mode()) == *size => {
-                        pixels.extend_from_slice(image.pixels());
-                    }
-                    Some(image) => {
-                        return query_err!(
-                            "expected an image of {width}x{height} in mode {mode}, found {}x{} in mode {}",
-                            image.width(),
-                            image.height(),
-                            image.mode()
-                        );
-                    }
-                    None => {
-                        let size = width as usize * height as usize * mode.channels();
-                        pixels.resize(pixels.len() + size, 0);
-                    }
-                }
-            }
-        }
+    /// Appends an image or a NULL; an error if a fixed column gets another size or mode. The pixels of the first image
+    /// are not copied if it owns them.
+    pub fn append(&mut self, image: Option<Image<'_>>) -> Result<()> {
         self.valid.append(image.is_some());
+        match &mut self.values {
+            Values::Any { ends, height, width, channels, mode } => {
+                height.append_option(image.as_ref().map(Image::height));
+                width.append_option(image.as_ref().map(Image::width));
+                let image_mode = image.as_ref().map(Image::mode);
+                channels.append_option(image_mode.and_then(|mode| u16::try_from(mode.channels()).ok()));
+                mode.append_option(image_mode.map(Mode::name));
+                if let Some(image) = image {
+                    append_pixels(&mut self.pixels, image.into_cow());
+                }
+                ends.push(i64::try_from(self.pixels.len()).unwrap_or(i64::MAX));
+            }
+            Values::Fixed(width, height, mode) => match image {
+                Some(image) if (image.width(), image.height(), image.mode()) == (*width, *height, *mode) => {
+                    append_pixels(&mut self.pixels, image.into_cow());
+                }
+                Some(image) => {
+                    return query_err!(
+                        "expected an image of {width}x{height} in mode {mode}, found {}x{} in mode {}",
+                        image.width(),
+                        image.height(),
+                        image.mode()
+                    );
+                }
+                None => {
+                    let size = *width as usize * *height as usize * mode.bytes();
+                    self.pixels.resize(self.pixels.len() + size, 0);
+                }
+            },
+        }
         Ok(())
     }
 
@@ -306,9 +343,15 @@ impl ImageBuilder {
     pub fn finish(mut self) -> ArrayRef {
         let nulls = self.valid.finish();
         match self.values {
-            Values::Any { mut data, mut height, mut width, mut channels, mut mode } => {
+            Values::Any { ends, mut height, mut width, mut channels, mut mode } => {
+                let ends = std::iter::once(0).chain(ends).collect::<Vec<_>>();
+                let data = LargeBinaryArray::new(
+                    OffsetBuffer::new(ScalarBuffer::from(ends)),
+                    Buffer::from_vec(self.pixels),
+                    nulls.clone(),
+                );
                 let columns: Vec<ArrayRef> = vec![
-                    Arc::new(data.finish()),
+                    Arc::new(data),
                     Arc::new(height.finish()),
                     Arc::new(width.finish()),
                     Arc::new(channels.finish()),
@@ -316,14 +359,31 @@ impl ImageBuilder {
                 ];
                 Arc::new(StructArray::new(struct_fields(), columns, nulls))
             }
-            Values::Fixed(pixels, (width, height, mode)) => Arc::new(FixedSizeListArray::new(
-                Arc::new(tensor_item()),
-                tensor_size(width, height, mode),
-                Arc::new(UInt8Array::from(pixels)),
-                nulls,
-            )),
+            Values::Fixed(width, height, mode) => {
+                let channels: ArrayRef = match mode.depth() {
+                    Depth::U8 => Arc::new(UInt8Array::from(self.pixels)),
+                    Depth::U16 => Arc::new(UInt16Array::new(aligned(&self.pixels).into(), None)),
+                    Depth::F32 => Arc::new(Float32Array::new(aligned(&self.pixels).into(), None)),
+                };
+                let size = tensor_size(width, height, mode);
+                Arc::new(FixedSizeListArray::new(Arc::new(tensor_item(mode)), size, channels, nulls))
+            }
         }
     }
+}
+
+fn append_pixels(all: &mut Vec<u8>, pixels: Cow<'_, [u8]>) {
+    match pixels {
+        Cow::Owned(pixels) if all.is_empty() => *all = pixels,
+        pixels => all.extend_from_slice(&pixels),
+    }
+}
+
+/// A copy at an address that any number may have.
+pub(super) fn aligned(bytes: &[u8]) -> Buffer {
+    let mut buffer = MutableBuffer::with_capacity(bytes.len());
+    buffer.extend_from_slice(bytes);
+    buffer.into()
 }
 
 #[cfg(test)]
@@ -332,12 +392,15 @@ mod tests {
 
     #[test]
     fn both_layouts_give_back_what_they_were_given() {
-        let image = Image::new(2, 1, Mode::Rgb, vec![1, 2, 3, 4, 5, 6]).unwrap();
-        for image_type in
-            [ImageType::Any(None), ImageType::Any(Some(Mode::Rgb)), ImageType::Fixed(2, 1, Mode::Rgb)]
-        {
+        let types = Mode::ALL.into_iter().flat_map(|mode| {
+            [ImageType::Any(None), ImageType::Any(Some(mode)), ImageType::Fixed(2, 1, mode)]
+                .map(|image_type| (mode, image_type))
+        });
+        for (mode, image_type) in types {
+            let pixels = (0..2 * mode.bytes()).map(|byte| u8::try_from(byte).unwrap()).collect::<Vec<_>>();
+            let image = Image::new(2, 1, mode, pixels).unwrap();
             let mut builder = ImageBuilder::new(image_type, 3);
-            for row in [Some(&image), None, Some(&image)] {
+            for row in [Some(image.clone()), None, Some(image.borrowed())] {
                 builder.append(row).unwrap();
             }
             let array = builder.finish();
@@ -357,7 +420,7 @@ mod tests {
         let image = Image::new(1, 1, Mode::L, vec![1]).unwrap();
         assert!(
             builder
-                .append(Some(&image))
+                .append(Some(image))
                 .unwrap_err()
                 .to_string()
                 .contains("2x2 in mode L, found 1x1 in mode L")
@@ -367,7 +430,7 @@ mod tests {
     #[test]
     fn contradictions_are_errors() {
         let mut builder = ImageBuilder::new(ImageType::Any(None), 1);
-        builder.append(Some(&Image::new(1, 1, Mode::L, vec![1]).unwrap())).unwrap();
+        builder.append(Some(Image::new(1, 1, Mode::L, vec![1]).unwrap())).unwrap();
         let array = builder.finish();
         let rows = array.as_struct();
         let mut columns = rows.columns().to_vec();

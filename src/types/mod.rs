@@ -6,6 +6,7 @@ pub mod image;
 mod kind;
 pub(crate) mod packed;
 mod sparkline;
+pub mod tensor;
 pub(crate) mod vectors;
 
 /// Field metadata: the space in which an embedding lives, see [`embedding::EmbeddingSpace::name`].
@@ -24,5 +25,5 @@ pub const EXTENSION_METADATA_KEY: &str = "ARROW:extension:metadata";
 pub const PACKED_EXTENSION: &str = "semantic.packed_vector";
 /// Extension type of a decoded image, see [`image`].
 pub const IMAGE_EXTENSION: &str = "semantic.image";
-/// Arrow's extension type for tensors of one shape; an image is `[height, width, channels]` of uint8.
+/// Arrow's extension type for tensors of one shape; an image is `[height, width, channels]`.
 pub const TENSOR_EXTENSION: &str = "arrow.fixed_shape_tensor";

@@ -95,7 +95,7 @@ async fn wrong_types_name_the_cure() {
         ("resize(1, 2, 3)", "resize: image must be a decoded image, found Int64: use decode_image"),
         (
             "convert_image(NULL, 'CMYK')",
-            "convert_image: unknown image mode 'CMYK': use 'L', 'LA', 'RGB' or 'RGBA'",
+            "convert_image: unknown image mode 'CMYK': use 'L', 'LA', 'RGB', 'RGBA', 'L16'",
         ),
         ("resize(NULL, 0, 3)", "resize: width must be a whole number from 1 to 16384 like 224, found 0"),
         ("resize(NULL, 2.5, 3)", "resize: width must be a whole number, found Float64"),
@@ -103,6 +103,27 @@ async fn wrong_types_name_the_cure() {
             "embed_image('a.png')",
             "embed_image: image must be a decoded image or the bytes of an image file, found Utf8",
         ),
+        (
+            "resize(NULL, 2, 3, 'cubic')",
+            "resize: unknown filter 'cubic': use 'nearest', 'bilinear', 'bicubic'",
+        ),
+        (
+            "resize(NULL, 2, 3, 'box', 'fill')",
+            "resize: unknown fit 'fill': use 'stretch', 'contain', 'cover' or 'pad'",
+        ),
+        ("crop(NULL, 0.5, 0, 1, 1)", "crop: x must be a whole number, found Float64"),
+        (
+            "encode_image(NULL, 'ico')",
+            "encode_image: unknown format 'ico': use 'png', 'jpeg', 'webp', 'tiff'",
+        ),
+        ("encode_image(NULL, 'png', 90)", "encode_image: 'png' has no quality: it is for 'jpeg' and 'webp'"),
+        (
+            "encode_image(convert_image(NULL, 'RGBA'), 'jpeg')",
+            "encode_image: JPEG holds no image in mode RGBA, only L, RGB: convert it first",
+        ),
+        ("image_to_tensor(NULL)", "image_to_tensor: the mode of the images is not known at plan time"),
+        ("image_width('a.png')", "image_width: image must be a decoded image, found Utf8: use decode_image"),
+        ("image_info('a.png')", "image_info: bytes must be binary, found Utf8"),
         ("glob(1)", "glob"),
     ] {
         let error = column(&format!("SELECT {call}")).await.unwrap_err();
@@ -147,4 +168,127 @@ async fn an_embedding_keeps_its_space_in_files() {
         let error = ctx.sql(&sql).await.unwrap_err().to_string();
         assert!(error.contains("different spaces, 'mock-other' and 'mock'"), "{format}: {error}");
     }
+}
+
+const CAT: &str = "download('sql/data/photos/cat.png')";
+
+#[tokio::test]
+async fn every_function_of_images() {
+    let decoded = format!("decode_image({CAT})");
+    for (call, expected) in [
+        (format!("image_width({decoded})"), "320"),
+        (format!("image_height({decoded})"), "213"),
+        (format!("image_channels({decoded})"), "3"),
+        (format!("image_mode(convert_image({decoded}, 'rgba16'))"), "RGBA16"),
+        (format!("image_format({CAT})"), "png"),
+        ("image_format(X'00')".to_owned(), "NULL"),
+        (format!("image_info({CAT})['mode']"), "RGB"),
+        (format!("image_info({CAT})['orientation']"), "1"),
+        ("image_info(X'00', on_error => 'null') IS NULL".to_owned(), "true"),
+        (format!("image_width(thumbnail({decoded}, 32))"), "32"),
+        (format!("image_height(thumbnail({decoded}, 32))"), "21"),
+        (format!("image_height(resize({decoded}, 64, 64, 'lanczos3', 'contain'))"), "43"),
+        (format!("image_height(resize({decoded}, 64, 64, 'lanczos3', 'pad'))"), "64"),
+        (format!("image_width(resize({decoded}, 64, 80, fit => 'cover'))"), "64"),
+        (format!("image_width(crop({decoded}, 300, 200, 20, 13))"), "20"),
+        (format!("crop({decoded}, 0, 0, NULL, 13) IS NULL"), "true"),
+        (format!("image_info(encode_image({decoded}, 'webp', 50))['format']"), "webp"),
+        (format!("image_info(encode_image({decoded}, 'jpeg'))['width']"), "320"),
+        (
+            format!("image_mode(decode_image(encode_image(convert_image({decoded}, 'RGB32F'), 'tiff')))"),
+            "RGB32F",
+        ),
+        (format!("decode_image(encode_image({decoded}, 'bmp')) = {decoded}"), "true"),
+        (format!("image_to_tensor(decode_image({CAT}, 'L'))['shape'][1]"), "213"),
+        (format!("cardinality(image_to_tensor(decode_image({CAT}, 'L'))['data'])"), "68160"),
+        (format!("array_length(image_to_tensor(resize(decode_image({CAT}, 'L'), 3, 2)))"), "6"),
+    ] {
+        let sql = format!("SELECT arrow_cast({call}, 'Utf8')");
+        assert_eq!(
+            column(&sql).await.map_err(|error| format!("{call}: {error}")).unwrap(),
+            [expected],
+            "{call}"
+        );
+    }
+    let error = column(&format!("SELECT crop({decoded}, 300, 200, 21, 13)")).await.unwrap_err();
+    assert!(
+        error.contains("crop: 21x13 pixels at (300, 200) are not all inside an image of 320x213"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_column_of_mixed_modes_and_sizes() {
+    let modes = column(
+        "SELECT image_mode(image) FROM (SELECT convert_image(decode_image(download('sql/data/photos/cat.png')), 'L16') AS image
+         UNION ALL SELECT decode_image(download('sql/data/photos/coffee.jpg'))
+         UNION ALL SELECT convert_image(decode_image(download('sql/data/photos/palace.webp')), 'RGBA32F')) ORDER BY 1",
+    );
+    assert_eq!(modes.await.unwrap(), ["L16", "RGB", "RGBA32F"]);
+}
+
+#[tokio::test]
+async fn limits_are_options() {
+    let (ctx, _) = mock::session().await.unwrap();
+    let run = async |sql: &str| {
+        let frame = datafusion_semantic::session::sql(&ctx, sql).await.map_err(|error| error.to_string())?;
+        frame.collect().await.map_err(|error| error.to_string())
+    };
+    run("SET semantic.image_max_side = 300").await.unwrap();
+    let error = run(&format!("SELECT decode_image({CAT})")).await.unwrap_err();
+    assert!(
+        error.contains(
+            "decode_image: an image of 320x213 in mode RGB is too large: at most 300 pixels a side are decoded \
+             (semantic.image_max_side); on_error => 'null' makes such rows NULL"
+        ),
+        "{error}"
+    );
+    // the header alone is read
+    assert!(run(&format!("SELECT image_info({CAT})")).await.is_ok());
+    let error = run("SET semantic.image_max_bytes = 'many'").await.unwrap_err();
+    assert!(error.contains("semantic.image_max_bytes must be a number of bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn an_image_larger_than_the_memory_limit_is_an_error_before_it_is_decoded() {
+    let (ctx, _) = mock::session().await.unwrap();
+    let run = async |sql: &str| {
+        let frame = datafusion_semantic::session::sql(&ctx, sql).await.map_err(|error| error.to_string())?;
+        frame.collect().await.map_err(|error| error.to_string())
+    };
+    run("SET datafusion.runtime.memory_limit = '300K'").await.unwrap();
+    let error = run(&format!("SELECT resize(decode_image({CAT}), 8, 8)")).await.unwrap_err();
+    assert!(error.contains("an image takes 408960 bytes while it is decoded"), "{error}");
+    assert!(error.contains("raise datafusion.runtime.memory_limit"), "{error}");
+}
+
+#[tokio::test]
+async fn only_a_decoding_that_is_made_smaller_is_scaled() {
+    let (ctx, _) = mock::session().await.unwrap();
+    let plan = async |call: &str| {
+        let sql =
+            format!("EXPLAIN SELECT {call} FROM (SELECT download(path) AS f FROM glob('sql/data/photos/*'))");
+        let batches = datafusion_semantic::session::sql(&ctx, &sql).await.unwrap().collect().await.unwrap();
+        arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string()
+    };
+    let scaled = "decode_image for 32x24 of";
+    assert!(!plan("resize(decode_image(f), 32, 24)").await.contains(scaled));
+    datafusion_semantic::session::sql(&ctx, "SET semantic.scaled_decoding = true").await.unwrap();
+    for (call, expected) in [
+        ("resize(decode_image(f), 32, 24)", true),
+        ("resize(convert_image(decode_image(f, 'RGB'), 'L'), 32, 24, 'lanczos3', 'cover')", true),
+        ("embed_image(resize(convert_image(decode_image(f), 'RGB'), 32, 24))", true),
+        ("resize(decode_image(f), 32, 24, 'nearest')", false),
+        ("resize(crop(decode_image(f), 0, 0, 9, 9), 32, 24)", false),
+        ("embed_image(decode_image(f))", false),
+    ] {
+        let found = plan(call).await;
+        assert_eq!(found.contains(scaled), expected, "{call}: {found}");
+    }
+    assert!(plan("thumbnail(decode_image(f), 32)").await.contains("decode_image for 32x32 of"));
+    let close = column(
+        "SELECT cosine_distance(embed_image(resize(decode_image(f), 100, 70)), embed_image(decode_image(f))) < 0.001
+         FROM (SELECT download('sql/data/photos/coffee.jpg') AS f)",
+    );
+    assert_eq!(close.await.unwrap(), ["true"]);
 }

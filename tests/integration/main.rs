@@ -5,13 +5,18 @@ mod access;
 mod cli;
 #[cfg(feature = "cloud")]
 mod clouds;
+mod corpus;
 mod documents;
+#[path = "../../fuzz/decode.rs"]
+mod fuzz;
 mod http;
 mod hub;
+mod image_files;
 mod images;
 mod local_models;
 mod mock;
 mod nearest;
+mod pillow;
 mod pixels;
 mod register;
 mod server;

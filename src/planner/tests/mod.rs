@@ -32,7 +32,12 @@ use super::{Functions, SyncTwin, When, register};
 use crate::config::SemanticOptions;
 
 fn functions(twins: Vec<SyncTwin>) -> Functions {
-    Functions { twins, metric_of: |_| None, pack: Arc::new(crate::functions::vector_to_bytes()) }
+    Functions {
+        twins,
+        metric_of: |_| None,
+        scaled_decoding: |_, _| Ok(None),
+        pack: Arc::new(crate::functions::vector_to_bytes()),
+    }
 }
 
 /// How many rows that are not NULL each function has computed; a constant argument counts once a batch.

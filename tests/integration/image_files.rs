@@ -1,0 +1,190 @@
+//! Image files through the decoder: what is good comes back, what is bad is an error and nothing worse.
+use std::time::{Duration, Instant};
+
+use datafusion_semantic::Error;
+use datafusion_semantic::image::{
+    DecodeOptions, Encoding, Filter, Format, Image, ImageFile, Limits, Mode, convert, decode, encode, resize,
+};
+
+use crate::corpus;
+
+fn options() -> DecodeOptions {
+    DecodeOptions::default()
+}
+
+/// The mean over all channels, of 255.
+fn difference(a: &Image<'_>, b: &Image<'_>) -> f64 {
+    let (a, b) = (convert(a.borrowed(), Mode::Rgba), convert(b.borrowed(), Mode::Rgba));
+    let sum: f64 = a.pixels().iter().zip(b.pixels()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+    sum / f64::from(u32::try_from(a.pixels().len()).unwrap())
+}
+
+#[test]
+fn every_format_and_mode_comes_back() {
+    for (name, bytes, image, lossless) in corpus::good() {
+        let found = decode(&bytes, None, &options()).unwrap();
+        let header = *ImageFile::open(&bytes, &options()).unwrap().header();
+        assert_eq!((header.width, header.height, header.mode), (found.width(), found.height(), found.mode()));
+        assert_eq!((found.width(), found.height()), (image.width(), image.height()), "{name}");
+        assert_eq!(found.mode(), image.mode(), "{name}");
+        let difference = difference(&found, &image);
+        assert!(difference < 12.0, "{name} differs by {difference}");
+        assert!(!lossless || found == image, "{name}");
+    }
+}
+
+#[test]
+fn bad_files_are_errors_at_once() {
+    let files = corpus::bad();
+    assert!(files.len() >= 40);
+    for (name, bytes) in files {
+        // the best of three: others use the machine
+        let took = (0..3).map(|_| {
+            let started = Instant::now();
+            let found = decode(&bytes, None, &options());
+            assert!(matches!(found, Err(Error::Data(_))), "{name}: {found:?}");
+            started.elapsed()
+        });
+        assert!(took.min() < Some(Duration::from_millis(50)), "{name}");
+    }
+}
+
+#[test]
+fn a_flipped_byte_anywhere_does_not_panic() {
+    for (_, mut bytes, ..) in corpus::good() {
+        for at in (0..bytes.len()).step_by((bytes.len() / 50).max(1)) {
+            bytes[at] ^= 0x55;
+            // some such files are images all the same
+            let _ = decode(&bytes, None, &options());
+            bytes[at] ^= 0x55;
+        }
+    }
+}
+
+#[test]
+fn the_header_is_held_against_each_limit() {
+    let png = encode(corpus::picture(40, 30, Mode::Rgb), Encoding::new("png", None).unwrap()).unwrap();
+    for (limits, expected) in [
+        (
+            Limits { side: 39, ..Limits::default() },
+            "at most 39 pixels a side are decoded (semantic.image_max_side)",
+        ),
+        (
+            Limits { pixels: 1199, ..Limits::default() },
+            "at most 1199 pixels are decoded (semantic.image_max_pixels)",
+        ),
+        (
+            Limits { bytes: 3599, ..Limits::default() },
+            "at most 3599 bytes of pixels are decoded (semantic.image_max_bytes)",
+        ),
+    ] {
+        let error = decode(&png, None, &DecodeOptions { limits, ..options() }).unwrap_err().to_string();
+        assert!(
+            error.contains("an image of 40x30 in mode RGB is too large") && error.contains(expected),
+            "{error}"
+        );
+    }
+    let exact = Limits { side: 40, pixels: 1200, bytes: 3600 };
+    assert!(decode(&png, None, &DecodeOptions { limits: exact, ..options() }).is_ok());
+}
+
+#[test]
+fn text_in_a_png_is_not_unpacked() {
+    let bytes = corpus::png_with_long_text();
+    assert!(bytes.len() < 200_000);
+    let started = Instant::now();
+    let image = decode(&bytes, None, &options()).unwrap();
+    assert_eq!(image, corpus::picture(64, 64, Mode::L));
+    assert!(started.elapsed() < Duration::from_millis(50));
+}
+
+#[test]
+fn the_orientation_is_applied_or_kept() {
+    let jpeg = encode(corpus::picture(64, 48, Mode::Rgb), Encoding::new("jpeg", Some(95)).unwrap()).unwrap();
+    // where the corner with the least red and green, the upper left one, goes
+    let corners = [
+        (1, (0, 0)),
+        (2, (1, 0)),
+        (3, (1, 1)),
+        (4, (0, 1)),
+        (5, (0, 0)),
+        (6, (1, 0)),
+        (7, (1, 1)),
+        (8, (0, 1)),
+    ];
+    for (orientation, corner) in corners {
+        let bytes = corpus::with_exif(&jpeg, &corpus::orientation(orientation));
+        let image = decode(&bytes, None, &options()).unwrap();
+        let size = if orientation < 5 { (64, 48) } else { (48, 64) };
+        assert_eq!((image.width(), image.height()), size, "{orientation}");
+        let header = *ImageFile::open(&bytes, &options()).unwrap().header();
+        assert_eq!((header.orientation, header.width, header.height), (orientation, size.0, size.1));
+        let dark = [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().min_by_key(|(x, y)| {
+            let (x, y) = (x * (image.width() - 1), y * (image.height() - 1));
+            let at = ((y * image.width() + x) * 3) as usize;
+            u32::from(image.pixels()[at]) + u32::from(image.pixels()[at + 1])
+        });
+        assert_eq!(dark, Some(corner), "{orientation}");
+        let raw = DecodeOptions { apply_orientation: false, ..options() };
+        assert_eq!(decode(&bytes, None, &raw).unwrap(), decode(&jpeg, None, &raw).unwrap());
+    }
+    // a directory that points at itself is no orientation
+    let looped =
+        corpus::with_exif(&jpeg, b"II*\0\x08\0\0\0\x01\0\x69\x87\x04\0\x01\0\0\0\x08\0\0\0\x08\0\0\0");
+    assert_eq!(decode(&looped, None, &options()).unwrap(), decode(&jpeg, None, &options()).unwrap());
+}
+
+#[test]
+fn a_scaled_jpeg_is_close_to_the_whole_one_and_no_smaller_than_asked() {
+    let whole =
+        encode(corpus::picture(1603, 1201, Mode::Rgb), Encoding::new("jpeg", Some(90)).unwrap()).unwrap();
+    for orientation in [1, 6] {
+        let jpeg = corpus::with_exif(&whole, &corpus::orientation(orientation));
+        let open = || ImageFile::open(&jpeg, &options()).unwrap();
+        let sizes = [(900, 700), (400, 300), (200, 150), (20, 20)].map(|(width, height)| {
+            let size = if orientation == 6 { (height, width) } else { (width, height) };
+            let image = open().decode(None, Some(size)).unwrap();
+            (image.width().max(image.height()), image.width().min(image.height()))
+        });
+        assert_eq!(sizes, [(1603, 1201), (802, 601), (401, 301), (201, 151)]);
+        assert!(open().memory(None, Some((20, 20))) * 50 < open().memory(None, None));
+        let small = |image| resize(image, 40, 30, Filter::Bilinear).unwrap();
+        let scaled = small(open().decode(None, Some((40, 30))).unwrap());
+        let difference = difference(&scaled, &small(open().decode(None, None).unwrap()));
+        assert!(difference <= 1.0, "{difference}");
+    }
+}
+
+#[test]
+fn formats_are_told_by_content() {
+    for (name, bytes, ..) in corpus::good() {
+        let (_, extension) = name.split_once('.').unwrap();
+        assert_eq!(Format::of(&bytes).map(Format::name), Some(extension));
+    }
+    assert_eq!(decode(b"", None, &options()).unwrap_err().to_string(), "0 bytes are no image");
+    let error = decode(b"hello, world", None, &options()).unwrap_err().to_string();
+    assert!(error.contains("first bytes are 68656c6c6f2c2077"), "{error}");
+}
+
+#[test]
+fn what_fuzzing_begins_with_is_no_finding() {
+    let good = corpus::good().into_iter().map(|(_, bytes, ..)| bytes);
+    for bytes in good.chain(corpus::bad().into_iter().map(|(_, bytes)| bytes)) {
+        if let Some(format) = Format::of(&bytes) {
+            crate::fuzz::decode(format, &bytes);
+        }
+    }
+}
+
+/// `IMAGE_CORPUS=FOLDER cargo test --test integration image_files` writes the files, to begin fuzzing with.
+#[test]
+fn the_corpus_is_written_where_it_is_asked_for() {
+    let Some(folder) = std::env::var_os("IMAGE_CORPUS").map(std::path::PathBuf::from) else { return };
+    let good = corpus::good().into_iter().map(|(name, bytes, ..)| (name, bytes));
+    for (number, (name, bytes)) in good.chain(corpus::bad()).enumerate() {
+        let kind = Format::of(&bytes).map_or("other", Format::name);
+        std::fs::create_dir_all(folder.join(kind)).unwrap();
+        let name = name.replace([' ', '%', '/'], "_");
+        std::fs::write(folder.join(kind).join(format!("{number:03}_{name}")), bytes).unwrap();
+    }
+}
