@@ -43,9 +43,6 @@ fn main() -> Result<()> {
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let ctx = session::new()?;
-        for option in option("set", "").split(';').filter(|option| !option.is_empty()) {
-            run(&ctx, &format!("SET {}", option.replacen(':', "=", 1))).await?;
-        }
         let source = format!("SELECT * FROM '{vectors}' LIMIT {rows}");
         match option("from", "memory") {
             "memory" => run(&ctx, &format!("CREATE TABLE vectors AS {source}")).await?,

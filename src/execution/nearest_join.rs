@@ -13,12 +13,12 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::joins::CrossJoinExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, InputDistributionRequirements, PhysicalExpr,
-    PlanProperties,
+    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
+    InputDistributionRequirements, PhysicalExpr, PlanProperties,
 };
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
@@ -64,11 +64,12 @@ pub(crate) struct WantedPairs {
 /// An inner join without the pairs that cannot be among the nearest.
 ///
 /// What is above it orders the pairs and cuts them, as it would those of any join; it gets all that it can keep,
-/// with all that are as near as the last of them, in the order in which a cross join gives them. So the answer is the
-/// same, and it is found in a fraction of the pairs. Most of those are excluded by a matrix product whose error is
+/// with all that are as near as the last of them, as a rule in the order in which a cross join gives them. So the answer
+/// is the same (also of `min` over distances, but for groups with a NaN, which DataFusion's forgets what came before), and it is found in a fraction of the pairs. Most of those are excluded by a matrix product whose error is
 /// known; for the others the condition of the join is checked, and the distance is computed as the SQL function does.
 ///
-/// The left side is held in memory, which comes from the pool; of the right side, one batch. Partitions are those of
+/// The left side is held in memory, which comes from the pool, as does that for the found pairs; of the right side, one
+/// batch. Partitions are those of
 /// the right side, and each of them finds the nearest of its own rows.
 #[derive(Debug, Clone)]
 pub struct NearestJoinExec {
@@ -77,7 +78,8 @@ pub struct NearestJoinExec {
     distance: Distance,
     wanted: WantedPairs,
     condition: Option<JoinFilter>,
-    collected: Arc<OnceCell<Arc<Collected>>>,
+    /// Once for all partitions, also if it fails.
+    collected: Arc<OnceCell<Result<Arc<Collected>, Arc<DataFusionError>>>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -104,7 +106,11 @@ impl NearestJoinExec {
     ) -> Self {
         let properties =
             CrossJoinExec::new(Arc::clone(&left), Arc::clone(&right)).properties().as_ref().clone();
-        let properties = properties.with_emission_type(right.properties().emission_type);
+        // an endless left side would never be there
+        let properties = match left.boundedness().is_unbounded() {
+            true => properties,
+            false => properties.with_emission_type(right.properties().emission_type),
+        };
         Self {
             left,
             right,
@@ -173,9 +179,10 @@ fn wanted(metric: Metric, vectors: &Vectors, rows: Range<usize>, dimensions: usi
     })
 }
 
-/// Compares a block of rows with the vectors of `nearest`.
+/// Compares a block of rows with a block of the vectors of `nearest`.
 fn push(
     nearest: &mut Nearest,
+    block: usize,
     vectors: &Vectors,
     rows: Range<usize>,
     dimensions: usize,
@@ -183,7 +190,7 @@ fn push(
     found: &mut Vec<Pair>,
 ) -> Result<()> {
     let slots = vectors.slots(rows.clone(), dimensions);
-    with_dense_numbers!(vectors, rows.clone(), dimensions, items => nearest.push(items, &slots, pass, found))
+    with_dense_numbers!(vectors, rows.clone(), dimensions, items => nearest.push(block, items, &slots, pass, found))
 }
 
 /// `of` cut into parts of at most `length`.
@@ -303,8 +310,10 @@ struct Joined {
 struct RightBatch {
     batch: RecordBatch,
     vectors: Vectors,
-    /// The first of its rows that was not compared.
+    /// The first of its rows that was not compared with all left rows...
     next: usize,
+    /// ... but with these blocks of them.
+    block: usize,
     /// Numbers of left and right rows that were found and not handed on.
     found: std::vec::IntoIter<(u32, u32)>,
 }
@@ -313,12 +322,19 @@ impl Pairs {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         if self.joined.is_none() {
             let (this, context) = (Arc::clone(&self.this), Arc::clone(&self.context));
-            let left = Arc::clone(self.this.collected.get_or_try_init(|| this.collect(context)).await?);
+            let collect = async || this.collect(context).await.map_err(Arc::new);
+            let left = match self.this.collected.get_or_init(collect).await {
+                Ok(left) => Arc::clone(left),
+                Err(error) => return Err(DataFusionError::Shared(Arc::clone(error))),
+            };
             let nearest = left.wanted.as_ref().map(|wanted| self.this.nearest(wanted));
             self.joined = Some(Joined { memory: left.memory.new_empty(), left, nearest });
         }
         let Some(joined) = &mut self.joined else { return internal_err!("the left side is there") };
         let lefts = joined.left.batch.num_rows();
+        if lefts == 0 {
+            return Ok(None);
+        }
         let this = &self.this;
         loop {
             if let Some(right) = &mut self.batch {
@@ -330,24 +346,22 @@ impl Pairs {
                     self.metrics.record_output(batch.num_rows());
                     return Ok(Some(batch));
                 }
-                let first = right.next;
-                let mut found = vec![];
+                let (mut found, mut compared) = (vec![], 0);
                 while right.next < right.batch.num_rows() && found.len() < MOST_FOUND {
-                    this.search(joined, right, self.metrics.elapsed_compute(), &mut found).await?;
+                    compared +=
+                        this.search(joined, right, self.metrics.elapsed_compute(), &mut found).await?;
                 }
-                self.pruned.add(lefts * (right.next - first) - found.len());
-                if right.next > first {
-                    // as a cross join orders them
+                if compared > 0 {
+                    self.pruned.add(compared - found.len());
+                    // as a cross join orders them, if these are all pairs of the batch
                     found.sort_unstable();
                     right.found = found.into_iter();
                     continue;
                 }
             }
             let Some(batch) = self.right.next().await.transpose()? else { return Ok(None) };
-            if lefts > 0 {
-                let vectors = vectors(&this.distance.right, &batch)?;
-                self.batch = Some(RightBatch { batch, vectors, next: 0, found: vec![].into_iter() });
-            }
+            let vectors = vectors(&this.distance.right, &batch)?;
+            self.batch = Some(RightBatch { batch, vectors, next: 0, block: 0, found: vec![].into_iter() });
         }
     }
 }
@@ -358,16 +372,17 @@ impl NearestJoinExec {
         Nearest::new(Arc::clone(wanted), Keep { k, of_all: of == Of::All, within, undefined_is_nearest })
     }
 
-    /// Compares the next block of right rows with all left rows.
+    /// Compares the next block of right rows with the next block of left rows, or, if the nearest of each right row are
+    /// wanted, with all of them; gives the number of pairs that were compared.
     ///
     /// Other tasks of the thread come in between blocks, and what is cancelled ends.
     async fn search(
         &self,
         joined: &mut Joined,
         right: &mut RightBatch,
-        time: &datafusion::physical_plan::metrics::Time,
+        time: &Time,
         found: &mut Vec<(u32, u32)>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let (left, all) = (&joined.left, 0..joined.left.batch.num_rows());
         let mut pairs = vec![];
         let rest = right.next..right.batch.num_rows();
@@ -376,19 +391,24 @@ impl NearestJoinExec {
                 tokio::task::consume_budget().await;
                 let _timer = time.timer();
                 let rows = parts(rest, Nearest::block_rows()).next().unwrap_or_default();
+                let lefts = parts(all, Nearest::block_vectors()).nth(right.block).unwrap_or_default();
                 let pass = |pairs: &mut Vec<Pair>| {
                     self.pass(pairs, &left.batch, &right.batch, |pair| (pair.vector, rows.start + pair.row))
                 };
-                push(nearest, &right.vectors, rows.clone(), dimensions, pass, &mut pairs)?;
-                joined.memory.try_resize(nearest.bytes())?;
+                push(nearest, right.block, &right.vectors, rows.clone(), dimensions, pass, &mut pairs)?;
                 found.extend(pairs.iter().map(|pair| numbers(pair.vector, rows.start + pair.row)));
-                right.next = rows.end;
+                joined.memory.try_resize(nearest.bytes() + size_of_val(found.as_slice()))?;
+                right.block += 1;
+                if right.block == nearest.blocks() {
+                    (right.block, right.next) = (0, rows.end);
+                }
+                Ok(rows.len() * lefts.len())
             }
             (None, Some(dimensions)) => {
                 let rows = parts(rest, Nearest::block_vectors()).next().unwrap_or_default();
                 let wanted = Arc::new(wanted(self.distance.metric, &right.vectors, rows.clone(), dimensions));
                 let mut nearest = self.nearest(&wanted);
-                for lefts in parts(all, Nearest::block_rows()) {
+                for lefts in parts(all.clone(), Nearest::block_rows()) {
                     tokio::task::consume_budget().await;
                     let _timer = time.timer();
                     let first = pairs.len();
@@ -397,23 +417,28 @@ impl NearestJoinExec {
                             (lefts.start + pair.row, rows.start + pair.vector)
                         })
                     };
-                    push(&mut nearest, &left.vectors, lefts.clone(), dimensions, pass, &mut pairs)?;
+                    push(&mut nearest, 0, &left.vectors, lefts.clone(), dimensions, pass, &mut pairs)?;
                     pairs[first..].iter_mut().for_each(|pair| pair.row += lefts.start);
+                    if pairs.len() > MOST_FOUND {
+                        pairs.retain(|pair| nearest.is_kept(pair));
+                    }
+                    joined.memory.try_resize(nearest.bytes() + size_of_val(pairs.as_slice()))?;
                 }
                 pairs.retain(|pair| nearest.is_kept(pair));
                 found.extend(pairs.iter().map(|pair| numbers(pair.row, rows.start + pair.vector)));
                 right.next = rows.end;
+                Ok(rows.len() * all.len())
             }
             (_, None) => {
                 tokio::task::consume_budget().await;
                 let row = right.next;
-                let mut pairs = all.map(|left| Pair::new(left, row)).collect();
+                let mut pairs = all.clone().map(|left| Pair::new(left, row)).collect();
                 self.pass(&mut pairs, &left.batch, &right.batch, |pair| (pair.vector, pair.row))?;
                 found.extend(pairs.iter().map(|pair| numbers(pair.vector, pair.row)));
                 right.next += 1;
+                Ok(all.len())
             }
         }
-        Ok(())
     }
 
     /// Drops the pairs for which the condition does not hold; `numbers_of` gives the left and the right row of one.

@@ -1,10 +1,10 @@
 //! `as_embedding(vector, space)`
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
@@ -15,6 +15,7 @@ use super::arguments::{Arguments, signature};
 use super::described;
 use super::vectors::item_type;
 use crate::types::SPACE_KEY;
+use crate::types::packed::has_vector_with_null;
 
 const NAME: &str = "as_embedding";
 const PARAMETERS: &[&str] = &["vector", "space"];
@@ -60,17 +61,15 @@ impl ScalarUDFImpl for AsEmbedding {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let vectors = args.args[0].to_array(args.number_rows)?;
+        let constant = matches!(args.args[0], ColumnarValue::Scalar(_));
+        let vectors = args.args[0].to_array(if constant { 1 } else { args.number_rows })?;
         let vectors = cast(&vectors, args.return_type())?;
-        let lists = vectors.as_fixed_size_list();
-        let length = usize::try_from(lists.value_length()).unwrap_or(0);
-        if let Some(nulls) = lists.values().nulls().filter(|nulls| nulls.null_count() > 0) {
-            for row in (0..lists.len()).filter(|row| lists.is_valid(*row)) {
-                if nulls.slice(row * length, length).null_count() > 0 {
-                    return exec_err!("{NAME}: a vector has a NULL in it: no embedding has");
-                }
-            }
+        if has_vector_with_null(vectors.as_fixed_size_list()) {
+            return exec_err!("{NAME}: a vector has a NULL in it: no embedding has");
         }
-        Ok(ColumnarValue::Array(vectors))
+        Ok(match constant {
+            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&vectors, 0)?),
+            false => ColumnarValue::Array(vectors),
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
-use datafusion::common::{Constraints, Result};
+use datafusion::common::{Constraints, DataFusionError, Result};
 use datafusion::datasource::{TableType, ViewTable, provider_as_source};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
@@ -45,10 +45,15 @@ impl TableProviderFactory for ParquetTables {
         let table = match self.inner.create(&with_metadata, cmd).await {
             Ok(table) => table,
             // files that differ in nothing but their metadata are one table without it
-            Err(_) => self.inner.create(state, cmd).await?,
+            Err(error) if is_conflict(&error) => self.inner.create(state, cmd).await?,
+            Err(error) => return Err(error),
         };
         unpacked(table, session)
     }
+}
+
+fn is_conflict(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::SchemaError(..) | DataFusionError::ArrowError(_, _))
 }
 
 /// A table as a session shows it: the vectors of columns that are packed. Any other table stays as it is.
@@ -97,6 +102,10 @@ impl TableProvider for UnpackedTable {
 
     fn table_type(&self) -> TableType {
         self.packed.table_type()
+    }
+
+    fn get_table_definition(&self) -> Option<&str> {
+        self.packed.get_table_definition()
     }
 
     fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, JoinType, Result, ScalarValue, TableReference};
+use datafusion::common::{Column, ExprSchema, JoinType, Result, ScalarValue, TableReference};
 use datafusion::functions_window::row_number::row_number;
-use datafusion::logical_expr::expr::{Exists, InSubquery, Sort};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, Sort};
 use datafusion::logical_expr::expr_fn::when;
 use datafusion::logical_expr::logical_plan::Join;
 use datafusion::logical_expr::{
@@ -22,7 +23,8 @@ use datafusion::optimizer::AnalyzerRule;
 ///
 /// the rows of each query are numbered in the order that the subquery asks for, and those up to `k` are kept: a cross
 /// join, `ROW_NUMBER() OVER (PARTITION BY the number of the left row ORDER BY ...)` and a filter. It is also done for
-/// `LEFT JOIN LATERAL (...) ON true`, where a left row without any is kept.
+/// `LEFT JOIN LATERAL (...) ON true`, where a left row without any is kept, if there is no `OFFSET`; that is an outer join,
+/// of which no pairs are left out.
 ///
 /// DataFusion itself plans a correlated subquery in `FROM` if nothing in it depends on how many rows there are. Any
 /// other subquery than the above is left to it.
@@ -80,7 +82,12 @@ fn join_of_numbered(join: &Join, number: usize) -> Result<Option<LogicalPlan>> {
         let target = Column::new(alias.clone().or(column.relation.clone()), column.name.clone());
         // a left row without any right rows has NULLs, whatever the subquery would compute
         let value = match is_left {
-            true => when(Expr::from(left.matched()), Expr::from(column)).end()?,
+            true => {
+                let metadata =
+                    FieldMetadata::from(numbered.plan.schema().field_from_column(&column)?.as_ref());
+                let value = when(Expr::from(left.matched()), Expr::from(column)).end()?;
+                return Ok(value.alias_qualified_with_metadata(target.relation, target.name, Some(metadata)));
+            }
             false => Expr::from(column),
         };
         Ok(named(value, &target))
@@ -177,7 +184,7 @@ impl Numbered {
             let plan = LogicalPlanBuilder::from(left.plan.clone()).cross_join(base)?.build()?;
             Self { plan, carried }
         };
-        let mut sorted = false;
+        let (mut sorted, mut limited) = (false, false);
         for step in steps {
             let done = match step {
                 // a row that a filter drops has its number, or is the only one of a left row
@@ -191,16 +198,18 @@ impl Numbered {
                     });
                     this.project(left, columns.collect())?
                 }
-                Step::Sort(_) if sorted => return Ok(None),
+                Step::Sort(_) if sorted || limited => return Ok(None),
                 Step::Sort(keys) => {
                     sorted = true;
                     this.number(left, keys)?
                 }
+                // a left row that a limit leaves without any rows would have to be kept
+                Step::Limit { skip, fetch } if is_left && (skip > 0 || fetch == Some(0)) => return Ok(None),
                 Step::Limit { skip, fetch } => {
                     if !sorted && this.number(left, vec![])?.is_none() {
                         return Ok(None);
                     }
-                    sorted = false;
+                    (sorted, limited) = (false, true);
                     Some(this.limit(left, skip, fetch)?)
                 }
             };
@@ -226,8 +235,16 @@ impl Numbered {
     }
 
     fn project(&mut self, left: &Left, exprs: Vec<Expr>) -> Result<Option<()>> {
-        let columns: Option<Vec<_>> =
-            exprs.into_iter().map(|expr| left.over_join(expr).transpose()).collect::<Option<_>>();
+        let over_join = |expr: Expr| {
+            // a column that says nothing else is named after its expression
+            let (relation, name) = expr.qualified_name();
+            let over_join = left.over_join(expr).transpose()?;
+            Some(over_join.map(|expr| match expr.qualified_name() == (relation.clone(), name.clone()) {
+                true => expr,
+                false => expr.alias_qualified(relation, name),
+            }))
+        };
+        let columns: Option<Vec<_>> = exprs.into_iter().map(over_join).collect::<Option<_>>();
         let Some(columns) = columns else { return Ok(None) };
         let columns = self.carried_columns().map(Ok).chain(columns).collect::<Result<Vec<_>>>()?;
         self.plan = LogicalPlanBuilder::from(self.plan.clone()).project(columns)?.build()?;
@@ -314,7 +331,8 @@ impl Left {
             },
             Expr::ScalarSubquery(subquery)
             | Expr::Exists(Exists { subquery, .. })
-            | Expr::InSubquery(InSubquery { subquery, .. }) => {
+            | Expr::InSubquery(InSubquery { subquery, .. })
+            | Expr::SetComparison(SetComparison { subquery, .. }) => {
                 known &= subquery.outer_ref_columns.is_empty();
                 Ok(Transformed::no(expr))
             }

@@ -25,7 +25,7 @@ pub(crate) fn is_packed(field: &Field) -> bool {
 }
 
 fn is_vector(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::FixedSizeList(item, _) if item.data_type() == &DataType::Float32)
+    matches!(data_type, DataType::FixedSizeList(item, 1..) if item.data_type() == &DataType::Float32)
 }
 
 /// The field of packed vectors, which keeps what is known of them. `None` unless these are lists of f32 of one length.
@@ -47,21 +47,24 @@ pub(crate) fn unpacked_field(bytes: &Field, name: &str) -> Option<Field> {
     (length % BYTES == 0).then(|| Field::new(name, data_type, true).with_metadata(metadata))
 }
 
+/// Whether a vector that is not NULL has a NULL in it.
+pub(crate) fn has_vector_with_null(vectors: &FixedSizeListArray) -> bool {
+    let length = usize::try_from(vectors.value_length()).unwrap_or(0);
+    let Some(nulls) = vectors.values().nulls().filter(|nulls| nulls.null_count() > 0) else { return false };
+    (0..vectors.len())
+        .filter(|row| vectors.is_valid(*row))
+        .any(|row| nulls.slice(row * length, length).null_count() > 0)
+}
+
 /// Vectors of f32 as bytes, without a copy of them where numbers lie in memory as in a file. A vector with a NULL in it
 /// is an error: bytes have no place for it.
 pub(crate) fn pack(vectors: &FixedSizeListArray) -> Result<FixedSizeBinaryArray, ArrowError> {
     let items = vectors.values().as_primitive::<Float32Type>();
-    let length = usize::try_from(vectors.value_length()).unwrap_or(0);
-    if items.null_count() > 0 {
-        let is_whole = |row: usize| {
-            vectors.is_null(row)
-                || items.nulls().is_none_or(|nulls| nulls.slice(row * length, length).null_count() == 0)
-        };
-        if let Some(row) = (0..vectors.len()).find(|row| !is_whole(*row)) {
-            return Err(ArrowError::InvalidArgumentError(format!(
-                "row {row} is a vector with a NULL in it, which bytes have no place for"
-            )));
-        }
+    if has_vector_with_null(vectors) {
+        return Err(ArrowError::InvalidArgumentError(
+            "a vector has a NULL in it, which bytes have no place for; SET semantic.parquet_vectors = 'list' writes lists"
+                .to_owned(),
+        ));
     }
     let bytes = match cfg!(target_endian = "little") {
         true => items.values().inner().clone(),

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use super::products::{error_bound, products};
 use super::sums::{Squares, for_each_row};
-use super::{Metric, Query};
+use super::{Item, Metric, Query};
 
 /// Lengths of vectors whose products neither overflow nor underflow f32.
 const LENGTHS: std::ops::RangeInclusive<f64> = 1e-12..=1e18;
@@ -50,6 +50,8 @@ pub struct Queries {
     metric: Metric,
     dimensions: usize,
     items: Vec<f32>,
+    /// The numbers, where f32 does not hold them exactly.
+    exact: Option<Vec<f64>>,
     /// The length of each; NaN outside [`LENGTHS`]
     norms: Vec<f32>,
 }
@@ -57,10 +59,17 @@ pub struct Queries {
 impl Queries {
     /// `queries` are vectors of `dimensions` numbers, which lie one behind the other.
     #[must_use]
-    pub fn new(metric: Metric, queries: &[f32], dimensions: usize) -> Self {
-        let mut norms = vec![f32::NAN; queries.len().checked_div(dimensions).unwrap_or(0)];
-        lengths(queries, dimensions, &mut norms);
-        Self { metric, dimensions, items: queries.to_vec(), norms }
+    pub fn new<T: Item>(metric: Metric, queries: &[T], dimensions: usize) -> Self {
+        let mut singles = Vec::new();
+        let items = T::singles(queries, &mut singles).to_vec();
+        let exact = (!T::FITS_SINGLE).then(|| {
+            let mut exact = vec![0.0; queries.len()];
+            T::widen(queries, &mut exact);
+            exact
+        });
+        let mut norms = vec![f32::NAN; items.len().checked_div(dimensions).unwrap_or(0)];
+        lengths(&items, dimensions, &mut norms);
+        Self { metric, dimensions, items, exact, norms }
     }
 
     /// The number of queries.
@@ -69,10 +78,13 @@ impl Queries {
         self.norms.len()
     }
 
-    /// The query of that number.
-    #[must_use]
-    pub fn get(&self, query: usize) -> &[f32] {
-        &self.items[query * self.dimensions..][..self.dimensions]
+    /// Makes `query` the one of that number.
+    pub fn get(&self, number: usize, query: &mut Query) {
+        let place = number * self.dimensions..(number + 1) * self.dimensions;
+        match &self.exact {
+            Some(exact) => query.set(&exact[place]),
+            None => query.set(&self.items[place]),
+        }
     }
 
     /// True if there is no query.
@@ -121,8 +133,8 @@ impl Queries {
         let count = rows.count();
         let mut values = vec![None; count];
         let mut query = Query::new::<f32>(self.metric, &[]);
-        for (items, bounds) in self.items.chunks_exact(self.dimensions).zip(bounds.chunks_exact_mut(count)) {
-            query.set(items);
+        for (number, bounds) in bounds.chunks_exact_mut(count).enumerate() {
+            self.get(number, &mut query);
             query.values(rows.items, &mut values);
             let sign = if self.metric.larger_is_nearer() { -1.0 } else { 1.0 };
             for (bound, value) in bounds.iter_mut().zip(&values) {
@@ -242,6 +254,25 @@ mod tests {
         }
     }
 
+    /// Numbers that f32 does not hold, where the difference decides.
+    #[test]
+    fn bounds_of_queries_of_f64() {
+        let rows = [1.0_f32, 0.000_976_55, 1.000_976_562_5, 0.0];
+        let query = [1.000_000_03_f64, 0.0];
+        for metric in METRICS {
+            for count in [1, 5] {
+                let queries = Queries::new(metric, &query.repeat(count), 2);
+                let mut bounds = vec![f32::NAN; 2 * count];
+                queries.lower_bounds(&Rows::new(&rows, 2, false), &mut bounds);
+                for (row, bound) in rows.chunks(2).cycle().zip(bounds) {
+                    let value = Query::new(metric, &query).value(row).unwrap();
+                    let value = if metric.larger_is_nearer() { -value } else { value };
+                    assert!(f64::from(bound) <= value, "{metric:?} of {count}: {value}, bound {bound}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn nothing_is_said_about_what_f32_cannot_hold() {
         let rows =
@@ -249,7 +280,7 @@ mod tests {
         for metric in METRICS {
             let mut bounds = [0.0; 6];
             let rows_of_two = Rows::new(rows.as_flattened(), 2, false);
-            Queries::new(metric, &[3.0, -1.0], 2).lower_bounds(&rows_of_two, &mut bounds);
+            Queries::new(metric, &[3.0_f32, -1.0], 2).lower_bounds(&rows_of_two, &mut bounds);
             let exact = Query::new(metric, &[3.0_f32, -1.0]);
             for (row, bound) in rows.iter().zip(bounds) {
                 let value = exact.value(row).unwrap_or(f64::NAN);
@@ -263,7 +294,7 @@ mod tests {
         }
         // of a query, too
         let mut bounds = [0.0];
-        Queries::new(Metric::CosineDistance, &[0.0, 0.0], 2)
+        Queries::new(Metric::CosineDistance, &[0.0_f32, 0.0], 2)
             .lower_bounds(&Rows::new(&[1.0, 1.0], 2, false), &mut bounds);
         assert_eq!(bounds, [f32::NEG_INFINITY]);
     }
@@ -271,12 +302,12 @@ mod tests {
     #[test]
     fn no_dimensions_no_queries_no_rows() {
         let mut bounds = [0.0];
-        Queries::new(Metric::L2Distance, &[], 0).lower_bounds(&Rows::new(&[], 0, false), &mut bounds);
+        Queries::new::<f32>(Metric::L2Distance, &[], 0).lower_bounds(&Rows::new(&[], 0, false), &mut bounds);
         assert_eq!(bounds, [f32::NEG_INFINITY]);
-        Queries::new(Metric::L2Distance, &[], 3)
+        Queries::new::<f32>(Metric::L2Distance, &[], 3)
             .lower_bounds(&Rows::new(&[1.0, 2.0, 3.0], 3, false), &mut []);
-        Queries::new(Metric::L2Distance, &[1.0, 2.0, 3.0], 3)
+        Queries::new(Metric::L2Distance, &[1.0_f32, 2.0, 3.0], 3)
             .lower_bounds(&Rows::new(&[], 3, false), &mut []);
-        assert!(Queries::new(Metric::L2Distance, &[], 3).is_empty());
+        assert!(Queries::new::<f32>(Metric::L2Distance, &[], 3).is_empty());
     }
 }

@@ -43,37 +43,21 @@ pub struct Wanted {
     dimensions: usize,
     slots: Vec<Slot>,
     blocks: Vec<Queries>,
-    /// The vectors, where the blocks hold them less exactly.
-    exact: Option<Vec<f64>>,
 }
 
 impl Wanted {
     /// `vectors` lie one behind the other and have `dimensions` numbers each, also those that are no vector.
     #[must_use]
     pub fn new<T: Item>(metric: Metric, vectors: &[T], dimensions: usize, slots: Vec<Slot>) -> Self {
-        let mut singles = Vec::new();
-        let blocks = T::singles(vectors, &mut singles).chunks((dimensions * BLOCK_QUERIES).max(1));
+        let blocks = vectors.chunks((dimensions * BLOCK_QUERIES).max(1));
         let blocks = blocks.map(|block| Queries::new(metric, block, dimensions)).collect();
-        let exact = (!T::FITS_SINGLE).then(|| {
-            let mut wide = vec![0.0; vectors.len()];
-            T::widen(vectors, &mut wide);
-            wide
-        });
-        Self { metric, dimensions, slots, blocks, exact }
+        Self { metric, dimensions, slots, blocks }
     }
 
     /// The bytes that one vector takes here, at most.
     #[must_use]
     pub fn bytes_per_vector(dimensions: usize) -> usize {
-        dimensions * (size_of::<f32>() + size_of::<f64>()) + size_of::<Slot>() + size_of::<BinaryHeap<Key>>()
-    }
-
-    /// Makes `query` the vector of that number.
-    fn get(&self, vector: usize, query: &mut Query) {
-        match &self.exact {
-            Some(exact) => query.set(&exact[vector * self.dimensions..][..self.dimensions]),
-            None => query.set(self.blocks[vector / BLOCK_QUERIES].get(vector % BLOCK_QUERIES)),
-        }
+        dimensions * (size_of::<f32>() + size_of::<f64>()) + size_of::<Slot>()
     }
 }
 
@@ -166,10 +150,11 @@ impl Nearest {
         BLOCK_QUERIES
     }
 
-    /// The bytes of the keys that are kept.
+    /// The bytes of what is kept.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.kept.iter().map(BinaryHeap::capacity).sum::<usize>() * size_of::<Key>()
+        let keys: usize = self.kept.iter().map(BinaryHeap::capacity).sum();
+        keys * size_of::<Key>() + self.kept.len() * size_of::<BinaryHeap<Key>>()
     }
 
     /// Whether the pair is still among the nearest that were found.
@@ -178,12 +163,20 @@ impl Nearest {
         pair.key <= self.farthest(pair.vector)
     }
 
-    /// Adds to `found` each pair that may be among the nearest, vector by vector, in the order of the rows.
+    /// How many blocks of vectors [`Self::push`] is called with.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.wanted.blocks.len()
+    }
+
+    /// Adds to `found` each pair of a vector of a block and a row that may be among the nearest, vector by vector, in
+    /// the order of the rows.
     ///
     /// `rows` lie one behind the other, also those that `slots` say are none. `pass` may drop pairs from those that are
     /// near enough: these are not wanted, however near they are. Its error ends the search.
     pub fn push<T: Item, E>(
         &mut self,
+        block: usize,
         rows: &[T],
         slots: &[Slot],
         mut pass: impl FnMut(&mut Vec<Pair>) -> Result<(), E>,
@@ -194,44 +187,41 @@ impl Nearest {
         let single_rows = Rows::new(T::singles(rows, &mut singles), wanted.dimensions, !T::FITS_SINGLE);
         let (mut bounds, mut candidates) =
             (std::mem::take(&mut self.bounds), std::mem::take(&mut self.candidates));
-        let mut first = 0;
         let (count, all_vectors) = (slots.len(), slots.iter().all(|slot| *slot == Slot::Vector));
+        let (first, queries) = (block * BLOCK_QUERIES, &wanted.blocks[block]);
+        bounds.resize(queries.len() * count, 0.0);
+        queries.lower_bounds(&single_rows, &mut bounds);
+        candidates.clear();
+        for (at, bounds) in bounds.chunks_exact(count.max(1)).enumerate() {
+            let slots = if all_vectors { &[] } else { slots };
+            self.near_enough(first + at, bounds, slots, &mut candidates);
+        }
+        pass(&mut candidates)?;
         let mut query = Query::new::<f32>(wanted.metric, &[]);
-        for block in &wanted.blocks {
-            bounds.resize(block.len() * count, 0.0);
-            block.lower_bounds(&single_rows, &mut bounds);
-            candidates.clear();
-            for (at, bounds) in bounds.chunks_exact(count.max(1)).enumerate() {
-                let slots = if all_vectors { &[] } else { slots };
-                self.near_enough(first + at, bounds, slots, &mut candidates);
+        let mut current = None;
+        for &pair in &candidates {
+            let Pair { vector, row, key: bound } = pair;
+            if bound > self.farthest(vector) {
+                continue;
             }
-            pass(&mut candidates)?;
-            let mut current = None;
-            for &pair in &candidates {
-                let Pair { vector, row, key: bound } = pair;
-                if bound > self.farthest(vector) {
+            let key = match (wanted.slots[vector], slots[row]) {
+                (Slot::Vector, Slot::Vector) => {
+                    if current != Some(vector) {
+                        queries.get(vector - first, &mut query);
+                        current = Some(vector);
+                    }
+                    self.key(query.value(&rows[row * wanted.dimensions..][..wanted.dimensions]))
+                }
+                (Slot::Null, _) | (_, Slot::Null) => self.key(None),
+                _ => {
+                    found.push(Pair::new(vector, row));
                     continue;
                 }
-                let key = match (wanted.slots[vector], slots[row]) {
-                    (Slot::Vector, Slot::Vector) => {
-                        if current != Some(vector) {
-                            wanted.get(vector, &mut query);
-                            current = Some(vector);
-                        }
-                        self.key(query.value(&rows[row * wanted.dimensions..][..wanted.dimensions]))
-                    }
-                    (Slot::Null, _) | (_, Slot::Null) => self.key(None),
-                    _ => {
-                        found.push(Pair::new(vector, row));
-                        continue;
-                    }
-                };
-                if key <= self.farthest(vector) {
-                    found.push(Pair { key, ..pair });
-                    self.insert(vector, key);
-                }
+            };
+            if key <= self.farthest(vector) {
+                found.push(Pair { key, ..pair });
+                self.insert(vector, key);
             }
-            first += block.len();
         }
         (self.singles, self.bounds, self.candidates) = (singles, bounds, candidates);
         Ok(())
@@ -354,22 +344,25 @@ mod tests {
         for start in (0..count).step_by(64) {
             let end = count.min(start + 64);
             let mut found = vec![];
-            let Ok(()) = nearest.push(
-                &rows[start * DIMENSIONS..end * DIMENSIONS],
-                &(start..end).map(|row| slot(is_valid(row))).collect::<Vec<_>>(),
-                |pairs| {
-                    pairs.retain(|pair| pass(&Pair { row: start + pair.row, ..*pair }));
-                    Ok::<(), Infallible>(())
-                },
-                &mut found,
-            );
+            for block in 0..nearest.blocks() {
+                let Ok(()) = nearest.push(
+                    block,
+                    &rows[start * DIMENSIONS..end * DIMENSIONS],
+                    &(start..end).map(|row| slot(is_valid(row))).collect::<Vec<_>>(),
+                    |pairs| {
+                        pairs.retain(|pair| pass(&Pair { row: start + pair.row, ..*pair }));
+                        Ok::<(), Infallible>(())
+                    },
+                    &mut found,
+                );
+            }
             all.extend(found.into_iter().map(|pair| Pair { row: start + pair.row, ..pair }));
         }
         (nearest, all)
     }
 
     /// The keys of all pairs, computed one by one.
-    fn keys<T: Item>(nearest: &Nearest, vectors: &[T], rows: &[T]) -> Vec<Vec<f64>> {
+    fn keys<Q: Item, T: Item>(nearest: &Nearest, vectors: &[Q], rows: &[T]) -> Vec<Vec<f64>> {
         let metric = nearest.wanted.metric;
         let vectors = vectors.chunks(DIMENSIONS).enumerate().map(|(query, vector)| {
             let exact = Query::new(metric, vector);
@@ -382,7 +375,7 @@ mod tests {
         vectors.collect()
     }
 
-    fn check<T: Item>(metric: Metric, keep: Keep, vectors: &[T], rows: &[T]) {
+    fn check<Q: Item, T: Item>(metric: Metric, keep: Keep, vectors: &[Q], rows: &[T]) {
         let (nearest, all) = found(&wanted(metric, vectors), keep, rows, |_| true);
         let k = keep.k.unwrap();
         let keys = keys(&nearest, vectors, rows);
@@ -412,6 +405,7 @@ mod tests {
                 let keep = Keep { undefined_is_nearest, ..nearest_of(k) };
                 check(metric, keep, &singles(&vectors), &singles(&rows));
                 check(metric, keep, &vectors[..DIMENSIONS * 20], &rows);
+                check(metric, keep, &vectors[..DIMENSIONS], &singles(&rows));
                 // two queries are compared in another way
                 check(metric, keep, &singles(&vectors[..DIMENSIONS * 2]), &singles(&rows));
             }
@@ -486,7 +480,7 @@ mod tests {
         );
         let mut found = vec![];
         let slots = [Slot::Vector, Slot::Vector, Slot::OtherLength];
-        let Ok(()) = nearest.push(&[0.0_f32, 9.0, 9.0], &slots, |_| Ok::<(), Infallible>(()), &mut found);
+        let Ok(()) = nearest.push(0, &[0.0_f32, 9.0, 9.0], &slots, |_| Ok::<(), Infallible>(()), &mut found);
         let found: Vec<_> = found.into_iter().map(|pair| (pair.vector, pair.row)).collect();
         assert_eq!(found, [(0, 0), (0, 2), (1, 0), (1, 2), (2, 0), (2, 2)]);
     }

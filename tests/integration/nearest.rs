@@ -131,7 +131,8 @@ fn statement(random: &mut Random) -> String {
         ),
         _ => format!(
             "SELECT q, d FROM queries LEFT JOIN LATERAL \
-             (SELECT d FROM documents{filter} ORDER BY {distance} {order}{nulls}, d LIMIT {k} OFFSET 1) ON true ORDER BY q, d"
+             (SELECT d FROM documents{filter} ORDER BY {distance} {order}{nulls}, d LIMIT {}) ON true ORDER BY q, d",
+            k + 1
         ),
     }
 }
@@ -241,6 +242,11 @@ async fn other_queries_keep_all_pairs() {
         format!("SELECT q, d FROM queries CROSS JOIN documents ORDER BY round({distance}) LIMIT 3"),
         format!("SELECT q, d FROM queries JOIN documents USING (kind) ORDER BY {distance} LIMIT 3"),
         format!("SELECT q, d FROM queries CROSS JOIN documents WHERE {distance} > 3"),
+        format!(
+            "SELECT q, d FROM (SELECT q, d, {distance} AS x, floor(random() * 2) AS g FROM queries CROSS JOIN documents) \
+             QUALIFY row_number() OVER (PARTITION BY g ORDER BY x) <= 3"
+        ),
+        format!("SELECT floor(random() * 2), min({distance}) FROM queries CROSS JOIN documents GROUP BY 1"),
         format!(
             "SELECT q, d, count(*) OVER () FROM queries CROSS JOIN documents \
              QUALIFY ROW_NUMBER() OVER (PARTITION BY q ORDER BY {distance}) <= 3"

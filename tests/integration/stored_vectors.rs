@@ -95,7 +95,7 @@ async fn a_query_over_packed_vectors() {
     assert!(counts.contains("| 4 | 3 |"), "{counts}");
 }
 
-/// What is inserted is written as the rest is.
+/// What is inserted can be read as the rest can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_are_inserted_into_packed_vectors() {
     let (ctx, folder) = documents().await;

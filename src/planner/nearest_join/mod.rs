@@ -100,6 +100,9 @@ fn prune(
         return Ok(None);
     }
     let Some(of) = join.whose(&wanted.of_each) else { return Ok(None) };
+    if wanted.of_each.iter().any(is_volatile) {
+        return Ok(None);
+    }
     let wanted = WantedPairs {
         k: Some(wanted.k),
         of,

@@ -6,6 +6,8 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::functions_aggregate::first_last::first_value_udaf;
+use datafusion::functions_aggregate::min_max::min_udaf;
 use datafusion::functions_window::row_number::row_number_udwf;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
@@ -13,6 +15,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::utils::split_conjunction;
 use datafusion::physical_expr::window::StandardWindowExpr;
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
@@ -58,14 +61,14 @@ fn wanted_by_aggregate(aggregate: &AggregateExec) -> Option<(Arc<dyn ExecutionPl
     }
     let of_each: Vec<_> = groups.expr().iter().map(|(expr, _)| Arc::clone(expr)).collect();
     let [function, others @ ..] = aggregate.aggr_expr() else { return None };
-    let (key, options) = match (function.fun().name(), function.expressions().as_slice()) {
-        ("min", [key]) if others.is_empty() => {
+    let (key, options) = match function.expressions().as_slice() {
+        [key] if *function.fun() == *min_udaf() && others.is_empty() => {
             (Arc::clone(key), SortOptions { descending: false, nulls_first: false })
         }
-        ("first_value", _) => {
+        _ if *function.fun() == *first_value_udaf() => {
             let order = function.order_bys();
             let same = |other: &Arc<AggregateFunctionExpr>| {
-                other.fun().name() == "first_value" && other.order_bys() == order
+                *other.fun() == *first_value_udaf() && other.order_bys() == order
             };
             let plain = aggregate.aggr_expr().iter().all(|one| !one.ignore_nulls() && !one.is_distinct());
             if !plain || !others.iter().all(same) {
@@ -144,7 +147,7 @@ pub(super) fn through(
     let below = Arc::clone(expr).transform_up(|expr| match expr.downcast_ref::<Column>() {
         Some(column) => {
             let source = &projection.expr()[column.index()].expr;
-            volatile |= source.is_volatile_node();
+            volatile |= is_volatile(source);
             Ok(Transformed::yes(Arc::clone(source)))
         }
         None => Ok(Transformed::no(expr)),
