@@ -7,7 +7,8 @@ use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions}
 use datafusion::common::{DataFusionError, Result, plan_err};
 
 use crate::error::{Error, query_err};
-use crate::models::LocalOptions;
+use crate::inference::Budget;
+use crate::models::{LocalOptions, RemoteOptions};
 
 /// What happens to a row whose input is bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +56,18 @@ pub struct Settings {
     pub nearest_join: bool,
     /// How models on this machine are run.
     pub local: LocalOptions,
+    /// The most tokens that a query sends to providers on the network; 0 is any number.
+    pub max_tokens_per_query: usize,
+    /// The most requests that a query sends to providers on the network; 0 is any number.
+    pub max_requests_per_query: usize,
+    /// What is configured about providers on the network.
+    pub remote: RemoteOptions,
+}
+
+impl Settings {
+    pub(crate) fn budget(&self) -> Budget {
+        Budget { max_tokens: self.max_tokens_per_query, max_requests: self.max_requests_per_query }
+    }
 }
 
 impl Default for Settings {
@@ -71,6 +84,9 @@ impl Default for Settings {
             cache_bytes: 64 << 20,
             nearest_join: true,
             local: LocalOptions::default(),
+            max_tokens_per_query: 0,
+            max_requests_per_query: 0,
+            remote: RemoteOptions::default(),
         }
     }
 }
@@ -164,6 +180,12 @@ impl ExtensionOptions for SemanticOptions {
                 Ok(keep) => settings.local.memory_arena = keep,
                 Err(_) => return plan_err!("semantic.memory_arena must be true or false, found '{value}'"),
             },
+            "max_tokens_per_query" => settings.max_tokens_per_query = number(key, value)?,
+            "max_requests_per_query" => settings.max_requests_per_query = number(key, value)?,
+            "max_retries" => settings.remote.max_retries = number(key, value)?,
+            key if key.starts_with("providers.") => {
+                settings.remote.set(&key["providers.".len()..], value).map_err(DataFusionError::from)?;
+            }
             _ => {
                 let known: Vec<String> = self.entries().into_iter().map(|entry| entry.key).collect();
                 return plan_err!("unknown option semantic.{key}: there are {}", known.join(", "));
@@ -179,6 +201,11 @@ impl ExtensionOptions for SemanticOptions {
             OnError::Raise => "raise",
             OnError::Null => "null",
         };
+        let of_providers = settings.remote.entries().map(|(key, value)| ConfigEntry {
+            key: format!("{}.providers.{key}", Self::PREFIX),
+            value: Some(value),
+            description: "an option of a provider on the network",
+        });
         [
             ("provider", settings.provider.clone(), "who serves models where a call does not say so"),
             ("text_model", settings.text_model.clone(), "the model of embed_text where a call names none"),
@@ -229,13 +256,37 @@ impl ExtensionOptions for SemanticOptions {
                 settings.local.memory_arena.to_string(),
                 "whether local models keep the memory of their runs for the next ones",
             ),
+            (
+                "max_tokens_per_query",
+                settings.max_tokens_per_query.to_string(),
+                "the most tokens that a query sends to providers on the network; 0 is any number",
+            ),
+            (
+                "max_requests_per_query",
+                settings.max_requests_per_query.to_string(),
+                "the most requests that a query sends to providers on the network; 0 is any number",
+            ),
+            (
+                "max_retries",
+                settings.remote.max_retries.to_string(),
+                "how often a request to a provider on the network is made again",
+            ),
         ]
         .map(|(key, value, description)| ConfigEntry {
             key: format!("{}.{key}", Self::PREFIX),
             value: Some(value),
             description,
         })
-        .into()
+        .into_iter()
+        .chain(of_providers)
+        .collect()
+    }
+}
+
+fn number(key: &str, value: &str) -> Result<usize> {
+    match value.parse() {
+        Ok(number) => Ok(number),
+        _ => plan_err!("semantic.{key} must be a number from 0, found '{value}'"),
     }
 }
 

@@ -97,9 +97,9 @@ impl AsyncScalarUDFImpl for EmbedText {
         let embedder = self.embedder(&arguments, &settings)?.embedder;
         arguments.check_planned(embedder.space(), &args.return_field)?;
         let on_error = arguments.on_error(5, &settings)?;
-        let running = Running::current(settings.max_concurrency);
+        let running = Running::current_or(settings.max_concurrency, settings.budget());
         let array = args.args[0].to_array(args.number_rows)?;
         let embeddings = embed(embedder.as_ref(), strings(&array)?.into_iter(), on_error, &running).await;
-        Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))
+        Ok(ColumnarValue::Array(embeddings.map_err(|error| arguments.error(error))?))
     }
 }

@@ -4,6 +4,10 @@ use std::sync::Arc;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
 use tokio::sync::Semaphore;
 
+use super::spend::{Budget, Spend};
+use crate::error::Result;
+use crate::models::Caller;
+
 tokio::task_local! {
     static CURRENT: Running;
 }
@@ -14,19 +18,27 @@ tokio::task_local! {
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
     permits: Arc<Semaphore>,
+    max_concurrency: usize,
+    spend: Arc<Spend>,
     usage: Usage,
 }
 
 impl Running {
-    pub(crate) fn new(permits: Arc<Semaphore>, usage: Usage) -> Self {
-        Self { permits, usage }
+    pub(crate) fn new(permits: Arc<Semaphore>, max_concurrency: usize, spend: Arc<Spend>, usage: Usage) -> Self {
+        Self { permits, max_concurrency, spend, usage }
     }
 
     /// That of the call whose body asks, or one of its own where another operator than ours runs it.
     pub(crate) fn current(max_concurrency: usize) -> Self {
-        CURRENT
-            .try_with(Clone::clone)
-            .unwrap_or_else(|_| Self::new(Arc::new(Semaphore::new(max_concurrency.max(1))), Usage::default()))
+        Self::current_or(max_concurrency, Budget::default())
+    }
+
+    /// The same, where one of its own has this budget.
+    pub(crate) fn current_or(max_concurrency: usize, budget: Budget) -> Self {
+        CURRENT.try_with(Clone::clone).unwrap_or_else(|_| {
+            let permits = Arc::new(Semaphore::new(max_concurrency.max(1)));
+            Self::new(permits, max_concurrency, Arc::new(Spend::new(budget)), Usage::default())
+        })
     }
 
     /// Polls `body` as a part of this call.
@@ -49,6 +61,28 @@ impl Running {
 
     pub(crate) fn usage(&self) -> &Usage {
         &self.usage
+    }
+}
+
+impl Caller for Running {
+    fn query(&self) -> u64 {
+        self.spend.query()
+    }
+
+    fn max_concurrency(&self) -> usize {
+        self.max_concurrency
+    }
+
+    fn begin_request(&self, tokens: usize, again: bool) -> Result<()> {
+        self.spend.begin(tokens)?;
+        self.usage.calls.add(1);
+        self.usage.retries.add(usize::from(again));
+        Ok(())
+    }
+
+    fn end_request(&self, tokens: usize, used: usize) {
+        self.spend.end(tokens, used);
+        self.usage.tokens.add(used);
     }
 }
 
