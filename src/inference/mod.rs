@@ -69,7 +69,11 @@ impl<'p> Embedder<Image<'p>> for dyn ImageEmbedder {
         image.pixels().len()
     }
 
-    fn embed<'a>(&'a self, inputs: &'a [Image<'p>], running: &'a Running) -> BoxFuture<'a, Result<Embeddings>> {
+    fn embed<'a>(
+        &'a self,
+        inputs: &'a [Image<'p>],
+        running: &'a Running,
+    ) -> BoxFuture<'a, Result<Embeddings>> {
         self.embed(inputs, running)
     }
 }
@@ -145,7 +149,9 @@ where
             Err(error @ Error::Data(_)) if on_error == OnError::Null && batch.len() == 1 => {
                 running.usage().failed_rows.add(1);
                 let dimensions = embedder.dimensions().unwrap_or_default();
-                Ok(vec![Embeddings::new(1, dimensions, vec![0.0; dimensions])?.with_failures(vec![(0, error)])])
+                Ok(vec![
+                    Embeddings::new(1, dimensions, vec![0.0; dimensions])?.with_failures(vec![(0, error)]),
+                ])
             }
             Err(Error::Data(_)) if on_error == OnError::Null => {
                 let (first, second) = batch.split_at(batch.len() / 2);

@@ -24,7 +24,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn new(permits: Arc<Semaphore>, max_concurrency: usize, spend: Arc<Spend>, usage: Usage) -> Self {
+    pub(crate) fn new(
+        permits: Arc<Semaphore>,
+        max_concurrency: usize,
+        spend: Arc<Spend>,
+        usage: Usage,
+    ) -> Self {
         Self { permits, max_concurrency, spend, usage }
     }
 

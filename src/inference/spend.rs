@@ -79,7 +79,10 @@ mod tests {
         spend.end(60, 0);
         spend.begin(1).unwrap();
         let error = spend.begin(1).unwrap_err().to_string();
-        assert!(error.contains("max_requests_per_query = 3: it has sent 3 requests with 41 tokens"), "{error}");
+        assert!(
+            error.contains("max_requests_per_query = 3: it has sent 3 requests with 41 tokens"),
+            "{error}"
+        );
         let unlimited = Spend::new(Budget::default());
         unlimited.begin(usize::MAX / 2).unwrap();
         assert_ne!(unlimited.query(), spend.query());

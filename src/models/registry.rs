@@ -104,7 +104,8 @@ impl Registry {
             aliases => format!("'{}' (or '{}')", provider.name(), aliases.join("', '")),
         });
         let built_in = RemoteProvider::names().map(ToOwned::to_owned);
-        let defined = options.providers.keys().filter(|name| RemoteProvider::names().all(|known| known != *name));
+        let defined =
+            options.providers.keys().filter(|name| RemoteProvider::names().all(|known| known != *name));
         added.chain(built_in.chain(defined.cloned()).map(|name| format!("'{name}'"))).collect()
     }
 }

@@ -9,6 +9,7 @@ mod local_models;
 mod mock;
 mod nearest;
 mod pixels;
+mod providers;
 mod register;
 mod slt;
 mod streaming;

@@ -83,7 +83,7 @@ impl Provider for MockProvider {
 
 impl MockModel {
     fn embeddings(&self, vectors: impl ExactSizeIterator<Item = [f32; 3]>) -> Result<Embeddings> {
-        let (rows, dimensions) = (vectors.len(), self.space.dimensions());
+        let (rows, dimensions) = (vectors.len(), self.space.dimensions().unwrap());
         self.counts.inputs.fetch_add(rows, Ordering::Relaxed);
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
         let values = vectors

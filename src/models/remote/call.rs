@@ -47,7 +47,8 @@ impl Target {
     pub(super) async fn run(&self, inputs: Vec<(Input, usize)>, caller: &dyn Caller) -> Result<Vec<Outcome>> {
         let model = *blake3::hash(format!("{:?}", self.model).as_bytes()).as_bytes();
         let jobs = inputs.into_iter().map(|(input, tokens)| {
-            let key = *blake3::Hasher::new_keyed(&model).update(input.as_str().as_bytes()).finalize().as_bytes();
+            let key =
+                *blake3::Hasher::new_keyed(&model).update(input.as_str().as_bytes()).finalize().as_bytes();
             Job::new(key, input, tokens, tokens > self.max_input_tokens)
         });
         let id = LineId { query: caller.query(), model };

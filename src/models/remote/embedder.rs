@@ -40,9 +40,11 @@ impl TextEmbedder for RemoteModel {
     async fn embed(&self, texts: &[&str], caller: &dyn Caller) -> Result<Embeddings> {
         let target = self.target()?;
         let texts: Vec<Cow<'_, str>> = texts.iter().map(|text| self.prefixed(text)).collect();
-        let mut outcomes: Vec<Option<Outcome>> = texts.iter().map(|text| self.before(&target, text)).collect();
+        let mut outcomes: Vec<Option<Outcome>> =
+            texts.iter().map(|text| self.before(&target, text)).collect();
         let sent: Vec<_> = (0..texts.len()).filter(|row| outcomes[*row].is_none()).collect();
-        let inputs = sent.iter().map(|row| (Input::Text(texts[*row].as_ref().into()), estimate(&texts[*row])));
+        let inputs =
+            sent.iter().map(|row| (Input::Text(texts[*row].as_ref().into()), estimate(&texts[*row])));
         let answers = target.run(inputs.collect(), caller).await?;
         for (row, answer) in sent.into_iter().zip(answers) {
             outcomes[row] = Some(answer);
@@ -155,9 +157,7 @@ impl RemoteModel {
             let parts: Vec<_> = answers.by_ref().take(lengths.len()).map(Vector::of).collect();
             let parts: Result<Vec<&[f32]>, _> = parts.iter().map(Vector::values).collect();
             outcomes[row] = match parts {
-                Ok(parts) if self.options.long_text == LongText::Truncate => {
-                    Vector::Averaged(parts.concat())
-                }
+                Ok(parts) if self.options.long_text == LongText::Truncate => Vector::Averaged(parts.concat()),
                 Ok(parts) => Vector::Averaged(average(&parts, &lengths)),
                 Err(refused) => Vector::Answered(Err(refused.clone())),
             };
@@ -199,7 +199,8 @@ fn gather(vectors: Vec<Vector>, dimensions: Option<usize>) -> Result<Embeddings>
 
 /// An image as a PNG file in a `data:` URL, and about its tokens.
 fn encode(image: &Image<'_>) -> Result<(Input, usize)> {
-    let image = if image.mode() == Mode::La { convert(image.borrowed(), Mode::Rgba) } else { image.borrowed() };
+    let image =
+        if image.mode() == Mode::La { convert(image.borrowed(), Mode::Rgba) } else { image.borrowed() };
     let color = match image.mode() {
         Mode::L => ExtendedColorType::L8,
         Mode::La => ExtendedColorType::La8,
@@ -207,7 +208,8 @@ fn encode(image: &Image<'_>) -> Result<(Input, usize)> {
         Mode::Rgba => ExtendedColorType::Rgba8,
     };
     let mut file = Cursor::new(Vec::new());
-    let written = PngEncoder::new(&mut file).write_image(image.pixels(), image.width(), image.height(), color);
+    let written =
+        PngEncoder::new(&mut file).write_image(image.pixels(), image.width(), image.height(), color);
     if let Err(error) = written {
         return data_err!("cannot write an image as PNG for its provider: {error}");
     }

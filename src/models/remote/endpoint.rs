@@ -121,7 +121,8 @@ impl Line {
 impl Endpoint {
     pub(super) fn of(base_url: &str, key: Option<[u8; 32]>, options: PaceOptions) -> Arc<Self> {
         let mut endpoints = ENDPOINTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let endpoint = endpoints.entry((base_url.to_owned(), key)).or_insert_with(|| Arc::new(Self::new(options)));
+        let endpoint =
+            endpoints.entry((base_url.to_owned(), key)).or_insert_with(|| Arc::new(Self::new(options)));
         endpoint.state().pace.configure(options, Instant::now());
         Arc::clone(endpoint)
     }
@@ -267,7 +268,8 @@ impl Drop for Entered {
         if let Some(line) = state.lines.get_mut(&self.id) {
             let own = |job: &Arc<Job>| self.jobs.iter().any(|own| Arc::ptr_eq(own, job));
             if self.jobs.iter().any(|job| job.is_waiting()) {
-                let (left, waiting): (Vec<_>, _) = std::mem::take(&mut line.waiting).into_iter().partition(own);
+                let (left, waiting): (Vec<_>, _) =
+                    std::mem::take(&mut line.waiting).into_iter().partition(own);
                 line.waiting = waiting.into();
                 state.orphans.extend(left);
             }

@@ -39,10 +39,12 @@ impl Failure {
         };
         let wait = told.retry_after.or(said.wait);
         match status.as_u16() {
-            429 if said.is_quota() => {
-                Self::Query(format!("{reason}; the quota of this key is used up: see the provider's billing page"))
+            429 if said.is_quota() => Self::Query(format!(
+                "{reason}; the quota of this key is used up: see the provider's billing page"
+            )),
+            401 | 403 => {
+                Self::Query(format!("{reason}; check the key: where it comes from, and what it may do"))
             }
-            401 | 403 => Self::Query(format!("{reason}; check the key: where it comes from, and what it may do")),
             404 => Self::Query(format!("{reason}; check the model's name and the base_url")),
             300..=399 => Self::Query(format!("{reason}; redirects are not followed: check the base_url")),
             _ if again => Self::Again { refused, wait, reason },
@@ -55,7 +57,8 @@ impl Failure {
     pub(super) fn of_exchange(error: reqwest::Error) -> Self {
         // the URL is known to whoever reads this, and the error's own text may have more of it
         let error = error.without_url();
-        let cause = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
+        let cause =
+            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
         let cause = cause.map(ToString::to_string).unwrap_or_default();
         let reason = if error.is_timeout() { format!("no answer in time ({cause})") } else { cause };
         match error.is_builder() {
@@ -90,7 +93,8 @@ impl Said {
             let word = value.as_str().filter(|word| (1..=64).contains(&word.len()))?;
             word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)).then(|| word.to_owned())
         };
-        let message = [&error["message"], &error["detail"], &error["error"]].into_iter().find_map(Value::as_str);
+        let message =
+            [&error["message"], &error["detail"], &error["error"]].into_iter().find_map(Value::as_str);
         let details = error["details"].as_array().into_iter().flatten();
         Self {
             // some give the status once more as the code
@@ -150,14 +154,23 @@ mod tests {
     #[test]
     fn the_forms_of_errors() {
         for (status, body, expected) in [
-            (400, r#"{"error":{"message":"bad\n input.","type":"invalid_request_error","param":"input","code":null}}"#,
-             "HTTP 400 Bad Request (invalid_request_error): bad input"),
-            (422, r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#,
-             "HTTP 422 Unprocessable Entity (BadRequestError): too long"),
+            (
+                400,
+                r#"{"error":{"message":"bad\n input.","type":"invalid_request_error","param":"input","code":null}}"#,
+                "HTTP 400 Bad Request (invalid_request_error): bad input",
+            ),
+            (
+                422,
+                r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#,
+                "HTTP 422 Unprocessable Entity (BadRequestError): too long",
+            ),
             (400, r#"{"detail":"no text"}"#, "HTTP 400 Bad Request: no text"),
             (400, r#"{"error":"input too large"}"#, "HTTP 400 Bad Request: input too large"),
-            (400, r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}"#,
-             "HTTP 400 Bad Request (INVALID_ARGUMENT): m"),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}"#,
+                "HTTP 400 Bad Request (INVALID_ARGUMENT): m",
+            ),
             (400, "<html>oh no</html>", "HTTP 400 Bad Request"),
             (413, "", "HTTP 413 Payload Too Large"),
         ] {
@@ -175,7 +188,8 @@ mod tests {
         }
         let parameter = r#"{"error":{"message":"no such dimensions","param":"dimensions"}}"#;
         assert!(matches!(failure(400, parameter), Failure::Query(_)));
-        let quota = r#"{"error":{"message":"quota","type":"insufficient_quota","code":"insufficient_quota"}}"#;
+        let quota =
+            r#"{"error":{"message":"quota","type":"insufficient_quota","code":"insufficient_quota"}}"#;
         assert!(matches!(failure(429, quota), Failure::Query(_)));
         let delay = r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"x":1},{"retryDelay":"34.5s"}]}}"#;
         let Failure::Again { refused: true, wait, .. } = failure(429, delay) else { panic!() };

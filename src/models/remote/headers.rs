@@ -53,7 +53,8 @@ fn wait(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     if let Ok(seconds) = value.parse::<f64>() {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are below 2^52")]
         let since_1970 = now.timestamp_millis() as f64 / 1000.0;
-        return Duration::try_from_secs_f64(if seconds >= EPOCH { seconds - since_1970 } else { seconds }).ok();
+        return Duration::try_from_secs_f64(if seconds >= EPOCH { seconds - since_1970 } else { seconds })
+            .ok();
     }
     let date = DateTime::parse_from_rfc3339(value).or_else(|_| DateTime::parse_from_rfc2822(value));
     if let Ok(date) = date {

@@ -74,7 +74,8 @@ impl RemoteProvider {
 
     /// Where its endpoint is.
     fn base_url(&self, options: &ProviderOptions) -> Result<String> {
-        let variables = self.protocol.base_url_variables().iter().filter(|_| self.name == self.protocol.name());
+        let variables =
+            self.protocol.base_url_variables().iter().filter(|_| self.name == self.protocol.name());
         let given = options
             .base_url
             .clone()
@@ -234,4 +235,3 @@ impl RemoteModel {
         })
     }
 }
-

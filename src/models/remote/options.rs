@@ -102,7 +102,9 @@ impl RemoteOptions {
     /// Sets `<name>.<option>`.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let Some((name, option)) = key.split_once('.') else {
-            return query_err!("expected semantic.providers.<name>.<option>, found 'semantic.providers.{key}'");
+            return query_err!(
+                "expected semantic.providers.<name>.<option>, found 'semantic.providers.{key}'"
+            );
         };
         if name.is_empty() || name.contains(['/', '.']) || ["transformers", "local"].contains(&name) {
             return query_err!("'{name}' cannot be the name of a remote provider");
@@ -125,7 +127,9 @@ impl RemoteOptions {
 impl ProviderOptions {
     fn set(&mut self, provider: &str, option: &str, value: &str) -> Result<()> {
         let wrong = |expected: &str| {
-            Error::Query(format!("semantic.providers.{provider}.{option} must be {expected}, found '{value}'"))
+            Error::Query(format!(
+                "semantic.providers.{provider}.{option} must be {expected}, found '{value}'"
+            ))
         };
         let text = (!value.is_empty()).then(|| value.to_owned());
         let number = || match value {
@@ -250,7 +254,8 @@ pub(super) fn check_url(provider: &str, url: &str) -> Result<Url> {
     };
     let url = Url::parse(url).map_err(|_| wrong())?;
     let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-    let right = matches!(url.scheme(), "http" | "https") && url.has_host() && bare && url.fragment().is_none();
+    let right =
+        matches!(url.scheme(), "http" | "https") && url.has_host() && bare && url.fragment().is_none();
     if right { Ok(url) } else { Err(wrong()) }
 }
 
@@ -279,7 +284,11 @@ mod tests {
         assert_eq!(entries, expected);
         for (key, value, message) in [
             ("vllm.timeout", "soon", "semantic.providers.vllm.timeout must be a number of seconds from 1"),
-            ("vllm.timeoot", "1", "unknown option semantic.providers.vllm.timeoot: there are protocol, base_url"),
+            (
+                "vllm.timeoot",
+                "1",
+                "unknown option semantic.providers.vllm.timeoot: there are protocol, base_url",
+            ),
             ("vllm.protocol", "telnet", "must be one of 'openai'"),
             ("vllm.base_url", "localhost:8000", "must be a URL like https://host/v1"),
             ("local.base_url", "http://localhost", "'local' cannot be the name"),

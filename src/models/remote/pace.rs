@@ -313,7 +313,8 @@ mod tests {
         ] {
             let (sent, _) = run(&mut Pace::new(options, start), start, 300, tokens, |_| None);
             for (position, first) in sent.iter().enumerate() {
-                let in_minute = sent[position..].iter().take_while(|at| **at < *first + Duration::from_mins(1));
+                let in_minute =
+                    sent[position..].iter().take_while(|at| **at < *first + Duration::from_mins(1));
                 assert!(in_minute.count() <= most);
             }
             assert!(sent.len() >= 5 * most * 9 / 10 - 1 || most == 1, "{} of {most}", sent.len());
@@ -327,7 +328,9 @@ mod tests {
         let mut refusals = 0;
         let (sent, _) = run(&mut pace, start, 10, 1, |at| {
             refusals += 1;
-            (refusals == 5).then_some(Duration::from_secs(3)).inspect(|_| assert!(at < Duration::from_secs(1)))
+            (refusals == 5)
+                .then_some(Duration::from_secs(3))
+                .inspect(|_| assert!(at < Duration::from_secs(1)))
         });
         let refused = sent[4];
         assert!(sent[5] >= refused + Duration::from_secs(3), "{sent:?}");

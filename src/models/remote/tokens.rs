@@ -27,7 +27,8 @@ pub(super) fn windows(text: &str, max_tokens: usize) -> Vec<&str> {
     while !rest.is_empty() {
         let mut weights = 0;
         let fits = rest.char_indices().find(|(at, character)| {
-            weights += rest.as_bytes()[*at..][..character.len_utf8()].iter().copied().map(weight).sum::<usize>();
+            weights +=
+                rest.as_bytes()[*at..][..character.len_utf8()].iter().copied().map(weight).sum::<usize>();
             *at > 0 && tokens(weights) > max_tokens
         });
         let end = match fits {
