@@ -53,7 +53,7 @@ impl TextEmbedder for RemoteModel {
         if self.options.long_text != LongText::Raise {
             self.embed_windows(&target, &texts, &mut outcomes, caller).await?;
         }
-        gather(outcomes, self.model.dimensions)
+        gather(&outcomes, self.model.dimensions)
     }
 }
 
@@ -75,7 +75,7 @@ impl ImageEmbedder for RemoteModel {
         let target = self.target()?;
         let inputs = compute(|| images.iter().map(encode).collect::<Result<Vec<_>>>())?;
         let outcomes = target.run(inputs, caller).await?;
-        gather(outcomes.into_iter().map(Vector::of).collect(), self.model.dimensions)
+        gather(&outcomes.into_iter().map(Vector::of).collect::<Vec<_>>(), self.model.dimensions)
     }
 }
 
@@ -180,7 +180,7 @@ fn average(vectors: &[&[f32]], weights: &[usize]) -> Vec<f32> {
 }
 
 /// The rows of a call in their order, those without a vector as failures.
-fn gather(vectors: Vec<Vector>, dimensions: Option<usize>) -> Result<Embeddings> {
+fn gather(vectors: &[Vector], dimensions: Option<usize>) -> Result<Embeddings> {
     let found = vectors.iter().find_map(|vector| Some(vector.values().ok()?.len()));
     let dimensions = dimensions.or(found).unwrap_or_default();
     let mut values = Vec::with_capacity(vectors.len() * dimensions);

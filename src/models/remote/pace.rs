@@ -341,7 +341,7 @@ mod tests {
         // 240 a minute, four at once
         let (mut level, mut last) = (4.0_f64, Duration::ZERO);
         let server = |at: Duration| {
-            level = (level + (at - last).as_secs_f64() * 4.0).min(4.0);
+            level = (level + at.saturating_sub(last).as_secs_f64() * 4.0).min(4.0);
             last = at;
             if level < 1.0 {
                 return Some(Duration::from_secs(1));

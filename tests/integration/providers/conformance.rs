@@ -1,5 +1,8 @@
 //! What every provider does.
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use super::api::{self, answer, inputs, vector};
 use super::server::{Reply, Server};
@@ -118,12 +121,15 @@ impl Provider {
     /// A session that knows the endpoint and its key, whose vectors have 3 dimensions.
     async fn session(&self, server: &Server) -> SessionContext {
         let ctx = session::new().unwrap();
-        let folder = std::env::temp_dir().join(format!("semsql-conformance-{}", std::process::id()));
-        std::fs::write(&folder, "sk-TESTKEY-conformance\n").unwrap();
+        static KEY: LazyLock<NamedTempFile> = LazyLock::new(|| {
+            let file = NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), "sk-TESTKEY-conformance\n").unwrap();
+            file
+        });
         let option = |name: &str, value: &str| format!("providers.{}.{name} = '{value}'", self.name);
         for option in [
             option("base_url", &format!("{}{}", server.url, self.base)),
-            option("api_key_file", folder.to_str().unwrap()),
+            option("api_key_file", KEY.path().to_str().unwrap()),
             option("dimensions", "3"),
             format!("provider = '{}'", self.name),
             format!("text_model = '{}'", self.model),
