@@ -5,7 +5,11 @@
 //! inputs allows, as many at a time as `semantic.max_concurrency`, and no time for anything else; what was sent when the
 //! first rows came; and the most memory of 10,000 and of 100,000 rows, server included.
 #![expect(clippy::print_stdout, reason = "a benchmark reports what it measured")]
-#![expect(clippy::cast_precision_loss, reason = "rows and milliseconds are fewer than 2^52")]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "rows and milliseconds are few"
+)]
 
 #[path = "../tests/integration/providers/server.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "a part of the tests")]
@@ -141,11 +145,16 @@ fn embed(request: &Request, templates: &[String]) -> Reply {
     for (index, text) in input.iter().enumerate() {
         let comma = if index > 0 { "," } else { "" };
         let template = &templates[text.len().wrapping_add(index) % templates.len()];
-        body.push_str(&format!(
-            "{comma}{{\"object\":\"embedding\",\"index\":{index},\"embedding\":\"{template}\"}}"
-        ));
+        body.extend([
+            comma,
+            "{\"object\":\"embedding\",\"index\":",
+            &index.to_string(),
+            ",\"embedding\":\"",
+            template,
+            "\"}",
+        ]);
     }
-    body.push_str(&format!("],\"usage\":{{\"total_tokens\":{}}}}}", input.len() * 12));
+    body.extend(["],\"usage\":{\"total_tokens\":", &(input.len() * 12).to_string(), "}}"]);
     Reply::new(200, body).after(PER_REQUEST + PER_INPUT * input.len() as u32)
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::server::{Reply, Request};
 
 /// The vector of a text: its bytes, their sum, 1.
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
 pub fn vector(text: &str) -> Vec<f32> {
     let sum: u32 = text.bytes().map(u32::from).sum();
     vec![text.len() as f32, sum as f32, 1.0]
@@ -52,7 +53,7 @@ pub fn answer(request: &Request, vectors: &[Vec<f32>]) -> Value {
         json!({"model": body["model"], "embeddings": shown, "prompt_eval_count": tokens})
     } else if path.ends_with("/embed") {
         let kind = body["embedding_types"][0].as_str().unwrap();
-        json!({"id": "1", "embeddings": {kind: shown}, "meta": {"billed_units": {"input_tokens": tokens as f64}}})
+        json!({"id": "1", "embeddings": {kind: shown}, "meta": {"billed_units": {"input_tokens": format!("{tokens}.0").parse::<f64>().unwrap()}}})
     } else if path.ends_with(":batchEmbedContents") {
         let embeddings: Vec<_> = shown.into_iter().map(|values| json!({"values": values})).collect();
         json!({"embeddings": embeddings, "usageMetadata": {"promptTokenCount": tokens}})

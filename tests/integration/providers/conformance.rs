@@ -117,15 +117,20 @@ const PROVIDERS: [Provider; 8] = [
     },
 ];
 
+/// The file with the key of all of them.
+static KEY: LazyLock<NamedTempFile> = LazyLock::new(|| {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "sk-TESTKEY-conformance\n").unwrap();
+    file
+});
+
+/// The body of an answer.
+type Script = fn(&super::Request) -> Value;
+
 impl Provider {
     /// A session that knows the endpoint and its key, whose vectors have 3 dimensions.
     async fn session(&self, server: &Server) -> SessionContext {
         let ctx = session::new().unwrap();
-        static KEY: LazyLock<NamedTempFile> = LazyLock::new(|| {
-            let file = NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), "sk-TESTKEY-conformance\n").unwrap();
-            file
-        });
         let option = |name: &str, value: &str| format!("providers.{}.{name} = '{value}'", self.name);
         for option in [
             option("base_url", &format!("{}{}", server.url, self.base)),
@@ -225,7 +230,7 @@ async fn a_bad_row_is_one_bad_row() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_answers_are_errors_and_no_rows() {
-    let wrong: [(&str, fn(&super::Request) -> Value); 5] = [
+    let wrong: [(&str, Script); 5] = [
         ("2 vectors for 3 inputs", |request| answer(request, &vec![vec![1.0; 3]; 2])),
         ("a vector of 4 dimensions, expected 3", |request| answer(request, &vec![vec![1.0; 4]; 3])),
         ("the vector has NaN in it", |request| {

@@ -22,7 +22,7 @@ async fn as_many_requests_in_flight_as_allowed() {
     set(&ctx, "providers.test.max_concurrency = 3").await;
     let other = sql.replace("text ", "other ");
     let (first, second) = tokio::join!(run(&ctx, &sql), run(&ctx, &other));
-    assert_eq!((first.unwrap().len() > 0, second.unwrap().len() > 0), (true, true));
+    assert!(first.is_ok() && second.is_ok());
     assert_eq!(server.most_in_flight(), 5);
     let late = server.requests().len();
     assert!(late >= 200, "{late}");
@@ -53,8 +53,12 @@ async fn requests_a_minute_are_kept() {
             requests[position..].iter().take_while(|request| request.at < first.at + Duration::from_secs(1));
         assert!(in_second.count() <= 20);
     }
-    let took = requests.last().unwrap().at - requests[0].at;
-    assert!(took >= Duration::from_millis(2500), "{} requests in {took:?}", requests.len());
+    let (first, last) = (requests[0].at, requests.last().unwrap().at);
+    assert!(
+        last >= first + Duration::from_millis(2500),
+        "{} requests in {first:?} to {last:?}",
+        requests.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,12 +80,10 @@ async fn what_the_headers_leave_is_not_exceeded() {
     let (sql, expected) = texts(60);
     assert_eq!(vectors(&run(&ctx, &sql).await.unwrap()), expected);
     let times: Vec<_> = server.requests().iter().map(|request| request.at).collect();
-    for pair in times[1..].chunks_exact(2) {
-        assert!(
-            pair[1] >= pair[0] + Duration::from_millis(490) || pair[1] - pair[0] < Duration::from_millis(400)
-        );
+    assert!(times.len() >= 6, "{times:?}");
+    for pair in times.windows(2).skip(1).step_by(2) {
+        assert!(pair[1] >= pair[0] + Duration::from_millis(490), "{times:?}");
     }
-    assert!(times.len() >= 6 && *times.last().unwrap() - times[0] >= Duration::from_millis(990), "{times:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

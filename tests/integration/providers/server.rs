@@ -108,7 +108,7 @@ impl Server {
             self.log.lock().unwrap().in_flight -= 1;
             let mut head = format!("HTTP/1.1 {} X\r\ncontent-length: {}\r\n", reply.status, reply.body.len());
             for (name, value) in &reply.headers {
-                head.push_str(&format!("{name}: {value}\r\n"));
+                head.extend([*name, ": ", value, "\r\n"]);
             }
             stream.write_all(format!("{head}\r\n").as_bytes()).await?;
             let end = if reply.cut { reply.body.len() / 2 } else { reply.body.len() };
