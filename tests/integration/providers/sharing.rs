@@ -16,7 +16,8 @@ async fn in_a_query() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_several_queries_at_the_same_time() {
-    let (ctx, server) = with_server(|request| api::embed(request).after(Duration::from_millis(100))).await;
+    // longer than it takes until all three are planned
+    let (ctx, server) = with_server(|request| api::embed(request).after(Duration::from_millis(1500))).await;
     let (other, _) = with_server(api::embed).await;
     set(&other, &format!("providers.test.base_url = '{}/v1'", server.url)).await;
     let sql = "SELECT embed_text(concat('text ', i)) FROM generate_series(1, 30) AS t(i) ORDER BY i";
