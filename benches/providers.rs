@@ -3,7 +3,7 @@
 //!
 //! Prints the time of 10,000 rows beside that of an ideal schedule: the same inputs in as few requests as the limit of
 //! inputs allows, as many at a time as `semantic.max_concurrency`, and no time for anything else; what was sent when the
-//! first rows came; and the most memory of 10,000 and of 100,000 rows, server included.
+//! first rows came; before that, the most memory of 10,000 and of 100,000 rows, server included.
 #![expect(clippy::print_stdout, reason = "a benchmark reports what it measured")]
 #![expect(
     clippy::cast_precision_loss,
@@ -46,13 +46,13 @@ fn main() -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        for (max_inputs, concurrency) in [(64, 16), (256, 16), (2048, 8)] {
-            measure(max_inputs, concurrency).await?;
-        }
         for rows in [10_000, 100_000] {
             let (ctx, _) = start(64, 16).await?;
             timed(&ctx, rows, None).await?;
             println!("{rows} rows: at most {} MiB so far", peak_mib()?);
+        }
+        for (max_inputs, concurrency) in [(64, 16), (256, 16), (2048, 8)] {
+            measure(max_inputs, concurrency).await?;
         }
         Ok(())
     })
