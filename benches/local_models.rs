@@ -8,10 +8,30 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use datafusion_semantic::image::{Image, Mode};
 use datafusion_semantic::models::local::LocalProvider;
 use datafusion_semantic::models::local::stages::Stages;
-use datafusion_semantic::models::{LocalOptions, ModelRequest, Provider};
+use datafusion_semantic::models::{Caller, LocalOptions, ModelRequest, Provider, RemoteOptions};
 
 const TEXTS: u64 = 128;
 const SETUP: &str = "the benchmark needs the default models: run `make setup` first";
+
+/// Calls are made by no query.
+#[derive(Debug)]
+struct NoQuery;
+
+impl Caller for NoQuery {
+    fn query(&self) -> u64 {
+        0
+    }
+
+    fn max_concurrency(&self) -> usize {
+        1
+    }
+
+    fn begin_request(&self, _: usize, _: bool) -> datafusion_semantic::Result<()> {
+        Ok(())
+    }
+
+    fn end_request(&self, _: usize, _: usize) {}
+}
 
 /// Seven of ten texts are short, of 4 to 24 words, the others long, of 80 to 170. No two are equal.
 fn texts() -> Vec<String> {
@@ -54,13 +74,14 @@ fn end_to_end(c: &mut Criterion) {
         dimensions: None,
         input_type: None,
         local: LocalOptions::default(),
+        remote: RemoteOptions::default(),
     };
     let mut group = c.benchmark_group("end to end");
     group.sample_size(10).throughput(Throughput::Elements(TEXTS));
     for model in ["all-MiniLM-L6-v2", "all-MiniLM-L6-v2@int8"] {
         let embedder = LocalProvider::new().text_embedder(&request(model)).expect(SETUP);
         group.bench_function(model, |bencher| {
-            bencher.to_async(&runtime).iter(|| embedder.embed(black_box(&texts)));
+            bencher.to_async(&runtime).iter(|| embedder.embed(black_box(&texts), &NoQuery));
         });
     }
     let embedder = LocalProvider::new().image_embedder(&request("conse-efficientnet-lite0")).expect(SETUP);
@@ -71,7 +92,7 @@ fn end_to_end(c: &mut Criterion) {
     let images: Vec<Image<'static>> = (0..8).map(image).collect();
     group.throughput(Throughput::Elements(8));
     group.bench_function("conse-efficientnet-lite0", |bencher| {
-        bencher.to_async(&runtime).iter(|| embedder.embed(black_box(&images)));
+        bencher.to_async(&runtime).iter(|| embedder.embed(black_box(&images), &NoQuery));
     });
 }
 

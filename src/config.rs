@@ -9,8 +9,9 @@ use datafusion::common::{DataFusionError, Result, plan_err};
 
 use crate::error::{Error, query_err};
 use crate::image::DecodeOptions;
+use crate::inference::Budget;
 use crate::io::FileOptions;
-use crate::models::LocalOptions;
+use crate::models::{LocalOptions, RemoteOptions};
 
 /// What happens to a row whose input is bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +76,18 @@ pub struct Settings {
     pub local: LocalOptions,
     /// What a query may reach.
     pub files: Arc<FileOptions>,
+    /// The most tokens that a query sends to providers on the network; 0 is any number.
+    pub max_tokens_per_query: usize,
+    /// The most requests that a query sends to providers on the network; 0 is any number.
+    pub max_requests_per_query: usize,
+    /// What is configured about providers on the network.
+    pub remote: RemoteOptions,
+}
+
+impl Settings {
+    pub(crate) fn budget(&self) -> Budget {
+        Budget { max_tokens: self.max_tokens_per_query, max_requests: self.max_requests_per_query }
+    }
 }
 
 impl Default for Settings {
@@ -95,6 +108,9 @@ impl Default for Settings {
             scaled_decoding: false,
             local: LocalOptions::default(),
             files: Arc::default(),
+            max_tokens_per_query: 0,
+            max_requests_per_query: 0,
+            remote: RemoteOptions::default(),
         }
     }
 }
@@ -184,9 +200,9 @@ impl SemanticOptions {
             },
             "max_bytes" => files.max_bytes = bytes(key, value)? as u64,
             "file_timeout" => files.timeout = Duration::from_secs(positive(key, value)? as u64),
-            "max_retries" => match value.parse() {
+            "file_retries" => match value.parse() {
                 Ok(number) => files.max_retries = number,
-                Err(_) => return plan_err!("semantic.max_retries must be a number from 0, found '{value}'"),
+                Err(_) => return plan_err!("semantic.file_retries must be a number from 0, found '{value}'"),
             },
             _ => return Ok(false),
         }
@@ -218,7 +234,7 @@ impl SemanticOptions {
                 "how many seconds reading one file may take, all tries together",
             ),
             (
-                "max_retries",
+                "file_retries",
                 files.max_retries.to_string(),
                 "how often a request that failed for no fault of its own is made again",
             ),
@@ -316,6 +332,12 @@ impl ExtensionOptions for SemanticOptions {
                 Ok(keep) => settings.local.memory_arena = keep,
                 Err(_) => return plan_err!("semantic.memory_arena must be true or false, found '{value}'"),
             },
+            "max_tokens_per_query" => settings.max_tokens_per_query = number(key, value)?,
+            "max_requests_per_query" => settings.max_requests_per_query = number(key, value)?,
+            "max_retries" => settings.remote.max_retries = number(key, value)?,
+            key if key.starts_with("providers.") => {
+                settings.remote.set(&key["providers.".len()..], value).map_err(DataFusionError::from)?;
+            }
             _ => {
                 let known: Vec<String> = self.entries().into_iter().map(|entry| entry.key).collect();
                 return plan_err!("unknown option semantic.{key}: there are {}", known.join(", "));
@@ -335,6 +357,11 @@ impl ExtensionOptions for SemanticOptions {
             ParquetVectors::Packed => "packed",
             ParquetVectors::List => "list",
         };
+        let of_providers = settings.remote.entries().map(|(key, value)| ConfigEntry {
+            key: format!("{}.providers.{key}", Self::PREFIX),
+            value: Some(value),
+            description: "an option of a provider on the network",
+        });
         let entries = [
             ("provider", settings.provider.clone(), "who serves models where a call does not say so"),
             ("text_model", settings.text_model.clone(), "the model of embed_text where a call names none"),
@@ -419,13 +446,35 @@ impl ExtensionOptions for SemanticOptions {
                 settings.local.memory_arena.to_string(),
                 "whether local models keep the memory of their runs for the next ones",
             ),
+            (
+                "max_tokens_per_query",
+                settings.max_tokens_per_query.to_string(),
+                "the most tokens that a query sends to providers on the network; 0 is any number",
+            ),
+            (
+                "max_requests_per_query",
+                settings.max_requests_per_query.to_string(),
+                "the most requests that a query sends to providers on the network; 0 is any number",
+            ),
+            (
+                "max_retries",
+                settings.remote.max_retries.to_string(),
+                "how often a request to a provider on the network is made again",
+            ),
         ];
         let entry = |(key, value, description)| ConfigEntry {
             key: format!("{}.{key}", Self::PREFIX),
             value: Some(value),
             description,
         };
-        entries.into_iter().chain(self.file_entries()).map(entry).collect()
+        entries.into_iter().chain(self.file_entries()).map(entry).chain(of_providers).collect()
+    }
+}
+
+fn number(key: &str, value: &str) -> Result<usize> {
+    match value.parse() {
+        Ok(number) => Ok(number),
+        _ => plan_err!("semantic.{key} must be a number from 0, found '{value}'"),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
+use datafusion::config::ConfigOptions;
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
@@ -35,6 +36,54 @@ pub fn with_options(options: SemanticOptions) -> Result<SessionContext> {
     file_tables::enable(&ctx);
     register(&ctx, Registry::default(), stores)?;
     Ok(ctx)
+}
+
+/// Sets the options of a TOML file, whose tables are the parts of their names:
+///
+/// ```toml
+/// [semantic.providers.my_endpoint]
+/// base_url = "http://localhost:8000/v1"
+/// requests_per_minute = 600
+/// ```
+///
+/// The first option that cannot be set ends it with an error.
+pub fn configure(ctx: &SessionContext, toml: &str) -> Result<()> {
+    let table: toml::Table = toml.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().map_or("", |span| toml.get(..span.start).unwrap_or_default());
+        let (line, column) =
+            (before.split('\n').count(), before.chars().rev().take_while(|c| *c != '\n').count());
+        // the error's own text would repeat the line
+        plan_datafusion_err!("line {line}, column {}: {}", column + 1, error.message())
+    })?;
+    let state = ctx.state_ref();
+    let mut state = state.write();
+    let options = state.config_mut().options_mut();
+    set_all(options, "", table)
+}
+
+fn set_all(options: &mut ConfigOptions, prefix: &str, table: toml::Table) -> Result<()> {
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        let value = match value {
+            toml::Value::Table(table) => {
+                set_all(options, &format!("{key}."), table)?;
+                continue;
+            }
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            toml::Value::Boolean(boolean) => boolean.to_string(),
+            other => {
+                return plan_err!(
+                    "{key} must be a text, a number or a boolean, found {} {}",
+                    if other.is_array() { "an" } else { "a" },
+                    other.type_str()
+                );
+            }
+        };
+        options.set(&key, &value)?;
+    }
+    Ok(())
 }
 
 /// Plans one statement; a DDL statement is executed on the way, a query when the `DataFrame` is.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use datafusion::prelude::SessionContext;
 use datafusion_semantic::image::Image;
 use datafusion_semantic::models::{
-    Embeddings, ImageEmbedder, ModelRequest, Provider, Registry, TextEmbedder,
+    Caller, Embeddings, ImageEmbedder, ModelRequest, Provider, Registry, TextEmbedder,
 };
 use datafusion_semantic::types::embedding::EmbeddingSpace;
 use datafusion_semantic::{Error, session};
@@ -56,7 +56,7 @@ impl ImageEmbedder for MockModel {
         self.max_inputs
     }
 
-    async fn embed(&self, images: &[Image<'_>]) -> datafusion_semantic::Result<Embeddings> {
+    async fn embed(&self, images: &[Image<'_>], _: &dyn Caller) -> datafusion_semantic::Result<Embeddings> {
         tokio::time::sleep(LATENCY).await;
         let values = images.iter().flat_map(|image| {
             (0..DIMENSIONS).map(|at| image.pixels().get(usize::from(at)).copied().map_or(0.0, f32::from))

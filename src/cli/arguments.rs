@@ -32,6 +32,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     pub maxrows: Option<usize>,
 
+    /// Set the options in this TOML file first [default: ~/.config/semsql/config.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// -c and -f, in the order in which they were given
     #[arg(skip)]
     pub inputs: Vec<Input>,

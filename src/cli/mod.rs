@@ -16,6 +16,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
+use datafusion::prelude::SessionContext;
+use etcetera::BaseStrategy;
+use etcetera::base_strategy::Xdg;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::session;
@@ -69,8 +72,10 @@ fn run_here(arguments: &Arguments) -> ExitCode {
 
 fn start(arguments: &Arguments) -> Result<(Runtime, Shell), Box<dyn std::error::Error>> {
     let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(EXECUTION_STACK).build()?;
+    let ctx = session::new()?;
+    configure(&ctx, arguments.config.as_deref())?;
     let shell = Shell {
-        ctx: session::new()?,
+        ctx,
         out: Output::new(Box::new(io::stdout())),
         format: arguments.format,
         row_limit: arguments.row_limit(),
@@ -78,6 +83,18 @@ fn start(arguments: &Arguments) -> Result<(Runtime, Shell), Box<dyn std::error::
         interactive: false,
     };
     Ok((runtime, shell))
+}
+
+/// Sets the options of a file: the one that is named, or else the user's own if there is one.
+fn configure(ctx: &SessionContext, named: Option<&Path>) -> Result<(), String> {
+    let own = || Some(Xdg::new().ok()?.config_dir().join("semsql/config.toml"));
+    let Some(path) = named.map(Path::to_owned).or_else(|| own().filter(|path| path.exists())) else {
+        return Ok(());
+    };
+    let text =
+        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    session::configure(ctx, &text)
+        .map_err(|error| format!("{}: {}", path.display(), error.find_root().message()))
 }
 
 /// Runs one piece of SQL; `Err` is the exit status with which everything ends.

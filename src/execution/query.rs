@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::memory::limit;
 use super::results::Results;
 use crate::config::{SemanticOptions, Settings};
+use crate::inference::Spend;
 
 /// The queries that run the plan which these operators belong to: one, as a rule.
 ///
@@ -38,6 +39,7 @@ pub(super) struct Query {
     settings: Settings,
     permits: Mutex<HashMap<String, Arc<Semaphore>>>,
     results: Option<Arc<Results>>,
+    spend: Arc<Spend>,
 }
 
 impl Query {
@@ -49,7 +51,8 @@ impl Query {
             let max_bytes = settings.cache_bytes.min(limit(pool) / 4);
             Arc::new(Results::new(max_bytes, MemoryConsumer::new("semantic.cache_bytes").register(pool)))
         });
-        Self { settings, permits: Mutex::default(), results }
+        let spend = Arc::new(Spend::new(settings.budget()));
+        Self { settings, permits: Mutex::default(), results, spend }
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -61,6 +64,11 @@ impl Query {
         let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Semaphore::new(self.settings.max_concurrency.max(1)));
         Arc::clone(permits.entry(served_by.to_owned()).or_insert_with(new))
+    }
+
+    /// What was sent to providers on the network.
+    pub(super) fn spend(&self) -> Arc<Spend> {
+        Arc::clone(&self.spend)
     }
 
     /// The results that were computed; none if equal inputs are not looked for.

@@ -77,7 +77,12 @@ impl RunningCall {
     ) -> Self {
         Self {
             description: call.description(schema),
-            running: Running::new(query.permits(&call.served_by()), metrics.usage.clone()),
+            running: Running::new(
+                query.permits(&call.served_by()),
+                query.settings().max_concurrency,
+                query.spend(),
+                metrics.usage.clone(),
+            ),
             results: query.results().filter(|_| call.can_be_shared(schema)),
             call,
             config,

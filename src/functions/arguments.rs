@@ -171,12 +171,12 @@ impl<'a> Arguments<'a> {
             return Ok(());
         }
         exec_err!(
-            "{}: the statement was planned for vectors of '{planned_space}' of type {}, the model's are of '{}' with {} \
-             dimensions: semantic.* options changed meanwhile; name the model in the call, or plan the statement again",
+            "{}: the statement was planned for vectors of '{planned_space}' of type {}, the model's are of '{}' of type {}: \
+             semantic.* options changed meanwhile; name the model in the call, or plan the statement again",
             self.function,
             planned.data_type(),
             space.name(),
-            space.dimensions()
+            space.data_type()
         )
     }
 
@@ -222,6 +222,7 @@ impl ModelArguments {
                     None => None,
                 },
                 local: settings.local.clone(),
+                remote: settings.remote.clone(),
             },
         })
     }

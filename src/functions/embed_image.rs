@@ -112,7 +112,7 @@ impl AsyncScalarUDFImpl for EmbedImage {
         let embedder = self.embedder(&arguments, &settings)?.embedder;
         arguments.check_planned(embedder.space(), &args.return_field)?;
         let on_error = arguments.on_error(4, &settings)?;
-        let running = Running::current(settings.max_concurrency);
+        let running = Running::current_or(settings.max_concurrency, settings.budget());
         let array = args.args[0].to_array(args.number_rows)?;
         let mut images = images(&array, arguments.field(0), on_error, settings.images, &running)
             .map_err(|error| arguments.error(error))?;
@@ -129,7 +129,7 @@ impl AsyncScalarUDFImpl for EmbedImage {
             parts.push(embeddings.map_err(|error| arguments.error(error))?);
         }
         running.usage().failed_rows.add(missing.saturating_sub(array.logical_null_count()));
-        let parts: Vec<&dyn Array> = parts.iter().map(|part| part as &dyn Array).collect();
+        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
         Ok(ColumnarValue::Array(concat(&parts)?))
     }
 }

@@ -23,7 +23,7 @@ const PARAMETERS: &[&str] = &["text", "model", "provider", "dimensions", "input_
 
 #[user_doc(
     doc_section(label = "Embedding Functions"),
-    description = "The embedding of a text: FixedSizeList<Float32, dimensions>, in the space of the model. NULL gives NULL without a call; an empty text is embedded like any other. Equal texts of a query are embedded once. A text longer than the model reads is cut at the model's limit.",
+    description = "The embedding of a text: FixedSizeList<Float32, dimensions>, in the space of the model; List<Float32> where a provider on the network has a model of unknown dimensions. NULL gives NULL without a call. Equal texts of a query are embedded once. A text longer than a local model reads is cut at the model's limit; one that a provider on the network refuses, be it too long or empty, is a bad row.",
     syntax_example = "embed_text(text [, model [, provider [, dimensions [, input_type [, on_error]]]]])",
     sql_example = "SELECT text, embed_text(text, model => 'all-MiniLM-L6-v2') AS embedding FROM documents",
     argument(name = "text", description = "A string of any kind."),
@@ -33,7 +33,7 @@ const PARAMETERS: &[&str] = &["text", "model", "provider", "dimensions", "input_
     ),
     argument(
         name = "provider",
-        description = "Who serves the model. Default: the option semantic.provider."
+        description = "Who serves the model: 'transformers' on this machine, or 'openai', 'lm_studio', 'ollama', 'azure_openai', 'cohere', 'voyage', 'google', or a name that semantic.providers.<name>.base_url defines. Default: the option semantic.provider."
     ),
     argument(
         name = "dimensions",
@@ -97,9 +97,9 @@ impl AsyncScalarUDFImpl for EmbedText {
         let embedder = self.embedder(&arguments, &settings)?.embedder;
         arguments.check_planned(embedder.space(), &args.return_field)?;
         let on_error = arguments.on_error(5, &settings)?;
-        let running = Running::current(settings.max_concurrency);
+        let running = Running::current_or(settings.max_concurrency, settings.budget());
         let array = args.args[0].to_array(args.number_rows)?;
         let embeddings = embed(embedder.as_ref(), strings(&array)?.into_iter(), on_error, &running).await;
-        Ok(ColumnarValue::Array(Arc::new(embeddings.map_err(|error| arguments.error(error))?)))
+        Ok(ColumnarValue::Array(embeddings.map_err(|error| arguments.error(error))?))
     }
 }

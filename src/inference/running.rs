@@ -1,12 +1,14 @@
 //! What the body of a function knows about the query that calls it.
 use std::sync::Arc;
 
-use datafusion::common::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
 use tokio::sync::Semaphore;
 
 use super::RowMemory;
+use super::spend::{Budget, Spend};
+use crate::error::Result;
+use crate::models::Caller;
 
 tokio::task_local! {
     static CURRENT: Running;
@@ -18,14 +20,21 @@ tokio::task_local! {
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
     permits: Arc<Semaphore>,
+    max_concurrency: usize,
+    spend: Arc<Spend>,
     usage: Usage,
     /// What the rows that are computed now take; none where another operator than ours runs them.
     memory: Option<Arc<RowMemory>>,
 }
 
 impl Running {
-    pub(crate) fn new(permits: Arc<Semaphore>, usage: Usage) -> Self {
-        Self { permits, usage, memory: None }
+    pub(crate) fn new(
+        permits: Arc<Semaphore>,
+        max_concurrency: usize,
+        spend: Arc<Spend>,
+        usage: Usage,
+    ) -> Self {
+        Self { permits, max_concurrency, spend, usage, memory: None }
     }
 
     /// This call, for rows that take their memory from `memory`.
@@ -34,7 +43,7 @@ impl Running {
     }
 
     /// Reserves memory for work that is about to begin, see [`RowMemory::reserve`].
-    pub(crate) fn reserve(&self, bytes: usize) -> Result<Option<MemoryReservation>> {
+    pub(crate) fn reserve(&self, bytes: usize) -> datafusion::common::Result<Option<MemoryReservation>> {
         self.memory.as_ref().map(|memory| memory.reserve(bytes)).transpose()
     }
 
@@ -47,9 +56,15 @@ impl Running {
 
     /// That of the call whose body asks, or one of its own where another operator than ours runs it.
     pub(crate) fn current(max_concurrency: usize) -> Self {
-        CURRENT
-            .try_with(Clone::clone)
-            .unwrap_or_else(|_| Self::new(Arc::new(Semaphore::new(max_concurrency.max(1))), Usage::default()))
+        Self::current_or(max_concurrency, Budget::default())
+    }
+
+    /// The same, where one of its own has this budget.
+    pub(crate) fn current_or(max_concurrency: usize, budget: Budget) -> Self {
+        CURRENT.try_with(Clone::clone).unwrap_or_else(|_| {
+            let permits = Arc::new(Semaphore::new(max_concurrency.max(1)));
+            Self::new(permits, max_concurrency, Arc::new(Spend::new(budget)), Usage::default())
+        })
     }
 
     /// Polls `body` as a part of this call.
@@ -72,6 +87,28 @@ impl Running {
 
     pub(crate) fn usage(&self) -> &Usage {
         &self.usage
+    }
+}
+
+impl Caller for Running {
+    fn query(&self) -> u64 {
+        self.spend.query()
+    }
+
+    fn max_concurrency(&self) -> usize {
+        self.max_concurrency
+    }
+
+    fn begin_request(&self, tokens: usize, again: bool) -> Result<()> {
+        self.spend.begin(tokens)?;
+        self.usage.calls.add(1);
+        self.usage.retries.add(usize::from(again));
+        Ok(())
+    }
+
+    fn end_request(&self, tokens: usize, used: usize) {
+        self.spend.end(tokens, used);
+        self.usage.tokens.add(used);
     }
 }
 

@@ -1,5 +1,8 @@
 //! What turns inputs into vectors: the traits, and the registry of providers. Knows Arrow's types at most.
-use std::fmt::Debug;
+//!
+//! `local` runs models on this machine. `remote` has what all providers on the network share; what they differ in is in
+//! a folder for each.
+use std::fmt::{self, Debug};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,18 +12,29 @@ use crate::error::{Error, Result, data_err, query_err};
 use crate::image::Image;
 use crate::types::embedding::EmbeddingSpace;
 
+mod azure_openai;
+mod cohere;
+mod google;
+mod lm_studio;
 pub mod local;
+mod ollama;
+mod openai;
 mod registry;
+mod remote;
+mod voyage;
 
 pub use registry::{Registry, Served};
+pub use remote::{LongText, ProviderOptions, RemoteOptions};
 
 /// Vectors of one length, one behind the other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {
+    inputs: usize,
     dimensions: usize,
     values: Vec<f32>,
     tokens: usize,
     retries: usize,
+    failures: Vec<(usize, Error)>,
 }
 
 impl Embeddings {
@@ -39,7 +53,7 @@ impl Embeddings {
                 at / dimensions + 1
             );
         }
-        Ok(Self { dimensions, values, tokens: 0, retries: 0 })
+        Ok(Self { inputs: rows, dimensions, values, tokens: 0, retries: 0, failures: vec![] })
     }
 
     /// The same vectors, with the number of tokens that were read for them: what a model's time, or its price, is
@@ -67,10 +81,50 @@ impl Embeddings {
         self.retries
     }
 
-    /// The vectors in their order.
-    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        self.values.chunks_exact(self.dimensions)
+    /// The same vectors, but for those at some rows, in rising order, whose inputs are to blame for an error.
+    #[must_use]
+    pub fn with_failures(self, failures: Vec<(usize, Error)>) -> Self {
+        Self { failures, ..self }
     }
+
+    /// The rows whose inputs are to blame for an error.
+    pub fn failures(&self) -> impl Iterator<Item = (usize, &Error)> {
+        self.failures.iter().map(|(row, error)| (*row, error))
+    }
+
+    /// The length of the vectors; 0 where there is none to tell.
+    #[must_use]
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// The number of inputs, those of failures among them.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// The vector of a row.
+    #[must_use]
+    pub fn vector(&self, row: usize) -> &[f32] {
+        &self.values[row * self.dimensions..][..self.dimensions]
+    }
+}
+
+/// The query that calls a model. It is told of requests, and can forbid them.
+pub trait Caller: fmt::Debug + Send + Sync {
+    /// Tells queries of the process apart.
+    fn query(&self) -> u64;
+
+    /// The most requests that the query may have in flight to one model.
+    fn max_concurrency(&self) -> usize;
+
+    /// A request of about `tokens` tokens is about to be sent, or to be sent `again`; an error if the query may send no
+    /// more.
+    fn begin_request(&self, tokens: usize, again: bool) -> Result<()>;
+
+    /// The request is over; it took `used` tokens and not the number that it began with.
+    fn end_request(&self, tokens: usize, used: usize);
 }
 
 /// Whether a text asks or answers; some models embed the two differently.
@@ -105,6 +159,8 @@ pub struct ModelRequest {
     pub input_type: Option<InputType>,
     /// How a model on this machine is run.
     pub local: LocalOptions,
+    /// What is configured about providers on the network.
+    pub remote: RemoteOptions,
 }
 
 /// How a model on this machine is run.
@@ -135,10 +191,16 @@ pub trait TextEmbedder: Debug + Send + Sync {
     /// The most texts of one request batch.
     fn max_inputs(&self) -> usize;
 
+    /// Whether [`embed`](Self::embed) makes request batches itself and tells the caller of each. Otherwise each of its
+    /// calls is one.
+    fn makes_requests(&self) -> bool {
+        false
+    }
+
     /// One vector a text, in the order of the texts; an empty text is a text. Called with 1 to
     /// [`max_inputs`](Self::max_inputs) texts. May load the model first. When the future is dropped, no further work
     /// is started.
-    async fn embed(&self, texts: &[&str]) -> Result<Embeddings>;
+    async fn embed(&self, texts: &[&str], caller: &dyn Caller) -> Result<Embeddings>;
 }
 
 /// A model that embeds images.
@@ -150,9 +212,14 @@ pub trait ImageEmbedder: Debug + Send + Sync {
     /// The most images of one request batch.
     fn max_inputs(&self) -> usize;
 
+    /// As [`TextEmbedder::makes_requests`].
+    fn makes_requests(&self) -> bool {
+        false
+    }
+
     /// One vector an image, in the order of the images, which may have any size and mode. Otherwise as
     /// [`TextEmbedder::embed`].
-    async fn embed(&self, images: &[Image<'_>]) -> Result<Embeddings>;
+    async fn embed(&self, images: &[Image<'_>], caller: &dyn Caller) -> Result<Embeddings>;
 }
 
 /// Who serves models. Asked at plan time: it reads files at most, makes no request and loads no weights.

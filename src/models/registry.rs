@@ -2,10 +2,12 @@
 use std::sync::Arc;
 
 use super::local::LocalProvider;
-use super::{ImageEmbedder, ModelRequest, Provider, TextEmbedder};
+use super::remote::RemoteProvider;
+use super::{ImageEmbedder, ModelRequest, Provider, RemoteOptions, TextEmbedder};
 use crate::error::{Result, query_err};
 
-/// The providers that a session knows, by name and alias.
+/// The providers that a session knows, by name and alias: those that were added, then those on the network, which are
+/// built in or defined by options.
 #[derive(Debug, Clone)]
 pub struct Registry {
     providers: Vec<Arc<dyn Provider>>,
@@ -21,7 +23,7 @@ pub struct Served<E: ?Sized> {
 }
 
 impl Default for Registry {
-    /// The local provider, `transformers`.
+    /// The local provider, `transformers`, beside those on the network.
     fn default() -> Self {
         Self { providers: vec![Arc::new(LocalProvider::new())] }
     }
@@ -47,7 +49,7 @@ impl Registry {
         request: ModelRequest,
     ) -> Result<Served<dyn TextEmbedder>> {
         let (provider, request) = self.resolve(provider, default, request)?;
-        Ok(Served { embedder: provider.text_embedder(&request)?, name: name(provider, &request) })
+        Ok(Served { embedder: provider.text_embedder(&request)?, name: name(&*provider, &request) })
     }
 
     /// The image model of a request, otherwise as [`text_embedder`](Self::text_embedder).
@@ -58,7 +60,7 @@ impl Registry {
         request: ModelRequest,
     ) -> Result<Served<dyn ImageEmbedder>> {
         let (provider, request) = self.resolve(provider, default, request)?;
-        Ok(Served { embedder: provider.image_embedder(&request)?, name: name(provider, &request) })
+        Ok(Served { embedder: provider.image_embedder(&request)?, name: name(&*provider, &request) })
     }
 
     fn resolve(
@@ -66,36 +68,45 @@ impl Registry {
         provider: Option<&str>,
         default: &str,
         request: ModelRequest,
-    ) -> Result<(&dyn Provider, ModelRequest)> {
+    ) -> Result<(Arc<dyn Provider>, ModelRequest)> {
         if provider.is_none()
             && let Some((prefix, model)) = request.model.split_once('/')
-            && let Some(named) = self.find(prefix)
+            && let Some(named) = self.find(prefix, Some(model), &request.remote)
         {
             return Ok((named, ModelRequest { model: model.to_owned(), ..request }));
         }
         let name = provider.unwrap_or(default);
-        match self.find(name) {
+        match self.find(name, None, &request.remote) {
             Some(provider) => Ok((provider, request)),
-            None => query_err!("unknown provider '{name}': known are {}", self.names().join(", ")),
+            None => query_err!(
+                "unknown provider '{name}': known are {}; another endpoint that speaks OpenAI's API gets a name by \
+                 SET semantic.providers.<name>.base_url",
+                self.names(&request.remote).join(", ")
+            ),
         }
     }
 
-    /// By name, or else by alias.
-    fn find(&self, name: &str) -> Option<&dyn Provider> {
+    /// By name, or else by alias; then the one on the network, if it has the `model`.
+    fn find(&self, name: &str, model: Option<&str>, options: &RemoteOptions) -> Option<Arc<dyn Provider>> {
         let by_name = self.providers.iter().find(|provider| provider.name() == name);
-        let found =
+        let added =
             by_name.or_else(|| self.providers.iter().find(|provider| provider.aliases().contains(&name)));
-        found.map(AsRef::as_ref)
+        if let Some(added) = added {
+            return Some(Arc::clone(added));
+        }
+        let remote = RemoteProvider::find(name, options)?;
+        model.is_none_or(|model| remote.has(model)).then(|| Arc::new(remote) as Arc<dyn Provider>)
     }
 
-    fn names(&self) -> Vec<String> {
-        self.providers
-            .iter()
-            .map(|provider| match provider.aliases() {
-                [] => format!("'{}'", provider.name()),
-                aliases => format!("'{}' (or '{}')", provider.name(), aliases.join("', '")),
-            })
-            .collect()
+    fn names(&self, options: &RemoteOptions) -> Vec<String> {
+        let added = self.providers.iter().map(|provider| match provider.aliases() {
+            [] => format!("'{}'", provider.name()),
+            aliases => format!("'{}' (or '{}')", provider.name(), aliases.join("', '")),
+        });
+        let built_in = RemoteProvider::names().map(ToOwned::to_owned);
+        let defined =
+            options.providers.keys().filter(|name| RemoteProvider::names().all(|known| known != *name));
+        added.chain(built_in.chain(defined.cloned()).map(|name| format!("'{name}'"))).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! An embedding: `FixedSizeList<Float32, dimensions>`, with the name of its space in the field's metadata.
+//! An embedding: `FixedSizeList<Float32, dimensions>`, or `List<Float32>`, with the name of its space in the field's metadata.
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{MODEL_KEY, NORMALIZED_KEY, SPACE_KEY};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EmbeddingSpace {
     name: String,
-    dimensions: usize,
+    dimensions: Option<usize>,
     normalized: bool,
 }
 
@@ -19,7 +19,14 @@ impl EmbeddingSpace {
     /// text encoder whose space it was made for. `normalized` promises vectors of length 1.
     #[must_use]
     pub fn new(name: impl Into<String>, dimensions: usize, normalized: bool) -> Self {
-        Self { name: name.into(), dimensions, normalized }
+        Self { name: name.into(), dimensions: Some(dimensions), normalized }
+    }
+
+    /// A space of which nobody says how long its vectors are before there is one; nothing promises that they are
+    /// normalised.
+    #[must_use]
+    pub fn of_any_dimensions(name: impl Into<String>) -> Self {
+        Self { name: name.into(), dimensions: None, normalized: false }
     }
 
     /// The identity of the encoder, for example `sentence-transformers/all-MiniLM-L6-v2`.
@@ -28,9 +35,9 @@ impl EmbeddingSpace {
         &self.name
     }
 
-    /// The length of its vectors.
+    /// The length of its vectors, where it is known.
     #[must_use]
-    pub fn dimensions(&self) -> usize {
+    pub fn dimensions(&self) -> Option<usize> {
         self.dimensions
     }
 
@@ -40,12 +47,15 @@ impl EmbeddingSpace {
         self.normalized
     }
 
-    /// The type of a column of its embeddings. The vectors' items are declared nullable, as `SQL` casts and list
+    /// The type of a column of its embeddings: `FixedSizeList`, or `List` where their length is not known. The vectors' items are declared nullable, as `SQL` casts and list
     /// functions expect, and are never NULL.
     #[must_use]
     pub fn data_type(&self) -> DataType {
         let item = Arc::new(Field::new_list_field(DataType::Float32, true));
-        DataType::FixedSizeList(item, i32::try_from(self.dimensions).unwrap_or(i32::MAX))
+        match self.dimensions {
+            Some(dimensions) => DataType::FixedSizeList(item, i32::try_from(dimensions).unwrap_or(i32::MAX)),
+            None => DataType::List(item),
+        }
     }
 
     /// A nullable field for embeddings of this space that were made by `model` (`provider/model`).

@@ -18,6 +18,7 @@ mod mock;
 mod nearest;
 mod pillow;
 mod pixels;
+mod providers;
 mod register;
 mod server;
 mod slt;

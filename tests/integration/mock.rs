@@ -8,7 +8,7 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::prelude::SessionContext;
 use datafusion_semantic::image::{Image, Mode, convert};
 use datafusion_semantic::models::{
-    Embeddings, ImageEmbedder, ModelRequest, Provider, Registry, TextEmbedder,
+    Caller, Embeddings, ImageEmbedder, ModelRequest, Provider, Registry, TextEmbedder,
 };
 use datafusion_semantic::types::embedding::EmbeddingSpace;
 use datafusion_semantic::{Error, Result, session};
@@ -83,7 +83,7 @@ impl Provider for MockProvider {
 
 impl MockModel {
     fn embeddings(&self, vectors: impl ExactSizeIterator<Item = [f32; 3]>) -> Result<Embeddings> {
-        let (rows, dimensions) = (vectors.len(), self.space.dimensions());
+        let (rows, dimensions) = (vectors.len(), self.space.dimensions().unwrap());
         self.counts.inputs.fetch_add(rows, Ordering::Relaxed);
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
         let values = vectors
@@ -103,7 +103,7 @@ impl TextEmbedder for MockModel {
         16
     }
 
-    async fn embed(&self, texts: &[&str]) -> Result<Embeddings> {
+    async fn embed(&self, texts: &[&str], _: &dyn Caller) -> Result<Embeddings> {
         if self.space.name() == "mock-slow" {
             let in_flight = self.counts.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
             self.counts.most_in_flight.fetch_max(in_flight, Ordering::Relaxed);
@@ -132,7 +132,7 @@ impl ImageEmbedder for MockModel {
         4
     }
 
-    async fn embed(&self, images: &[Image<'_>]) -> Result<Embeddings> {
+    async fn embed(&self, images: &[Image<'_>], _: &dyn Caller) -> Result<Embeddings> {
         self.embeddings(images.iter().map(|image| {
             let image = convert(image.clone(), Mode::Rgb);
             let pixels = image.pixels().as_chunks::<3>().0;

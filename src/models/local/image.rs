@@ -13,7 +13,7 @@ use super::scheduler::{Model, Scheduler};
 use crate::blocking::compute;
 use crate::error::{Result, query_err};
 use crate::image::Image;
-use crate::models::{Embeddings, ImageEmbedder};
+use crate::models::{Caller, Embeddings, ImageEmbedder};
 use crate::types::embedding::EmbeddingSpace;
 
 /// Bytes of the input tensor of one run, or one image: three of 224 x 224 pixels. More are no faster, and a run's
@@ -57,7 +57,8 @@ impl Model for Encoder {
     type Session = Session;
 
     fn dimensions(&self) -> usize {
-        self.space.dimensions()
+        // they are in every model's files
+        self.space.dimensions().unwrap_or_default()
     }
 
     fn open(&self) -> Result<Session> {
@@ -134,12 +135,12 @@ impl ImageEmbedder for LocalImageEmbedder {
         8
     }
 
-    async fn embed(&self, images: &[Image<'_>]) -> Result<Embeddings> {
+    async fn embed(&self, images: &[Image<'_>], _: &dyn Caller) -> Result<Embeddings> {
         // begun first: weights are loaded while pixels are computed here
         let ((), inputs) = tokio::try_join!(self.model.scheduler.prepare(), async {
             compute(|| self.model.pixels(images))
         })?;
         let vectors = self.model.scheduler.embed(inputs, self.threads).await?;
-        Embeddings::new(images.len(), self.space().dimensions(), vectors)
+        Embeddings::new(images.len(), self.model.scheduler.model().dimensions(), vectors)
     }
 }

@@ -115,9 +115,9 @@ impl Provider for LocalProvider {
     }
 }
 
-fn check_dimensions(request: &ModelRequest, dimensions: usize) -> Result<()> {
-    match request.dimensions {
-        Some(wanted) if wanted != dimensions => {
+fn check_dimensions(request: &ModelRequest, dimensions: Option<usize>) -> Result<()> {
+    match (request.dimensions, dimensions) {
+        (Some(wanted), Some(dimensions)) if wanted != dimensions => {
             query_err!(
                 "model '{}' has {dimensions} dimensions, not {wanted}: leave dimensions out",
                 request.model

@@ -14,7 +14,7 @@ use super::queue::Input;
 use super::scheduler::{Model, Scheduler};
 use crate::blocking::blocking;
 use crate::error::{Error, Result, data_err, query_err};
-use crate::models::{Embeddings, InputType, TextEmbedder};
+use crate::models::{Caller, Embeddings, InputType, TextEmbedder};
 use crate::types::embedding::EmbeddingSpace;
 
 /// Padded tokens of one run of the graph. A run of about this size keeps its activations in the cache of its core;
@@ -61,7 +61,8 @@ impl Model for Encoder {
     type Session = Session;
 
     fn dimensions(&self) -> usize {
-        self.config.space.dimensions()
+        // they are in every model's files
+        self.config.space.dimensions().unwrap_or_default()
     }
 
     fn open(&self) -> Result<Session> {
@@ -206,7 +207,7 @@ impl TextEmbedder for LocalTextEmbedder {
         256
     }
 
-    async fn embed(&self, texts: &[&str]) -> Result<Embeddings> {
+    async fn embed(&self, texts: &[&str], _: &dyn Caller) -> Result<Embeddings> {
         // the tokenizer and the weights are loaded side by side
         let (tokenizer, ()) = tokio::try_join!(self.model.tokenizer(), self.model.scheduler.prepare())?;
         let prefixed: Vec<String> = texts.iter().map(|text| format!("{}{text}", self.prefix)).collect();
@@ -216,7 +217,7 @@ impl TextEmbedder for LocalTextEmbedder {
         // a text without any token, where the tokenizer adds none, keeps a vector of zeros
         let (full, inputs): (Vec<usize>, Vec<Tokens>) =
             inputs.into_iter().enumerate().filter(|(_, input)| input.length > 0).unzip();
-        let dimensions = self.space().dimensions();
+        let dimensions = self.model.scheduler.model().dimensions();
         let vectors = self.model.scheduler.embed(inputs, self.threads).await?;
         let mut values = vec![0.0; texts.len() * dimensions];
         for (text, vector) in full.into_iter().zip(vectors.chunks_exact(dimensions)) {

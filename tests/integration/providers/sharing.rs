@@ -1,0 +1,52 @@
+//! Equal inputs are asked for once.
+use std::time::Duration;
+
+use super::api::{self, inputs, vector};
+use super::{run, set, vectors, with_server};
+use datafusion_semantic::session;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_query() {
+    let (ctx, server) = with_server(api::embed).await;
+    let sql = "SELECT embed_text(concat('text ', i % 10)) FROM generate_series(1, 5000) AS t(i)";
+    assert_eq!(vectors(&run(&ctx, sql).await.unwrap()).len(), 5000);
+    let sent: usize = server.requests().iter().map(|request| inputs(request).len()).sum();
+    assert_eq!(sent, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_several_queries_at_the_same_time() {
+    // longer than it takes until all three are planned
+    let (ctx, server) = with_server(|request| api::embed(request).after(Duration::from_millis(1500))).await;
+    let (other, _) = with_server(api::embed).await;
+    set(&other, &format!("providers.test.base_url = '{}/v1'", server.url)).await;
+    let sql = "SELECT embed_text(concat('text ', i)) FROM generate_series(1, 30) AS t(i) ORDER BY i";
+    let expected: Vec<_> = (1..=30).map(|row| Some(vector(&format!("text {row}")))).collect();
+    let (first, second, third) = tokio::join!(run(&ctx, sql), run(&ctx, sql), run(&other, sql));
+    for batches in [first, second, third] {
+        assert_eq!(vectors(&batches.unwrap()), expected);
+    }
+    let sent: usize = server.requests().iter().map(|request| inputs(request).len()).sum();
+    assert_eq!(sent, 30);
+    // what is used differently is another input
+    let query = sql.replace("i))", "i), dimensions => 3, input_type => 'query')");
+    assert_eq!(vectors(&run(&ctx, &query).await.unwrap()), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_is_dropped_leaves_its_inputs_to_the_others() {
+    let (ctx, server) = with_server(|request| api::embed(request).after(Duration::from_millis(200))).await;
+    for option in ["providers.test.max_concurrency = 1", "providers.test.max_inputs = 10"] {
+        set(&ctx, option).await;
+    }
+    let sql = "SELECT embed_text(concat('text ', i)) FROM generate_series(1, 30) AS t(i) ORDER BY i";
+    let dropped = session::sql(&ctx, sql).await.unwrap();
+    let (_, kept) =
+        tokio::join!(tokio::time::timeout(Duration::from_millis(300), dropped.collect()), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::timeout(Duration::from_secs(10), run(&ctx, sql)).await
+        });
+    let expected: Vec<_> = (1..=30).map(|row| Some(vector(&format!("text {row}")))).collect();
+    assert_eq!(vectors(&kept.unwrap().unwrap()), expected);
+    assert!(server.count() <= 4, "{}", server.count());
+}
