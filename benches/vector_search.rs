@@ -1,8 +1,8 @@
 //! Searches of a file of vectors, measured from inside: a line of JSON for `beside_numpy.py`.
 //!
-//! `cargo bench --bench vector_search -- VECTORS QUERIES [rows=N] [queries=N] [from=memory|file] [sql=cross|lateral|row_number|...]
-//! [rounds=N]`. Both files have columns `id` and `embedding`. Each round searches with other queries; the median counts.
-//! Without arguments it does nothing.
+//! `cargo bench --bench vector_search -- VECTORS QUERIES [rows=N] [queries=N] [k=N] [rounds=N] [from=memory|file]
+//! [sql=limit|cross|row_number|lateral]`. Both files have columns `id` and `embedding`. Each round searches with other
+//! queries; the median counts. Without arguments it does nothing.
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::Instant;
@@ -12,6 +12,10 @@ use datafusion::arrow::datatypes::Float32Type;
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 use datafusion::prelude::SessionContext;
 use datafusion_semantic::session;
+
+/// That of the command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -50,7 +54,7 @@ fn main() -> Result<()> {
             _ => run(&ctx, &format!("CREATE VIEW vectors AS {source}")).await?,
         };
         run(&ctx, &format!("CREATE TABLE all_queries AS SELECT * FROM '{queries}'")).await?;
-        let (mut walls, mut reads, mut found) = (vec![], vec![], vec![]);
+        let (mut walls, mut reads, mut bytes) = (vec![], vec![], 0);
         for round in 0..=rounds {
             // other queries in each round; the first round warms up
             let first = (round * count) % 100;
@@ -60,55 +64,42 @@ fn main() -> Result<()> {
             );
             run(&ctx, &sql).await?;
             let started = Instant::now();
-            let batches = session::sql(&ctx, &statement).await?.collect().await?;
-            if round > 0 {
-                walls.push(started.elapsed().as_secs_f64());
-            } else {
-                let ids = batches.iter().flat_map(|batch| {
-                    batch.columns().last().map(|ids| format!("{ids:?}")).into_iter()
-                });
-                found.extend(ids);
-            }
-            if let ("memory", true) = (option("from", "memory"), round > 0) {
-                reads.push(read(&ctx).await?);
+            session::sql(&ctx, &statement).await?.collect().await?;
+            walls.push(started.elapsed().as_secs_f64());
+            if option("from", "memory") == "memory" {
+                let seconds;
+                (bytes, seconds) = read(&ctx).await?;
+                reads.push(bytes as f64 / seconds / 1e9);
             }
         }
+        walls.remove(0);
         let (cpu, peak) = (cpu_seconds(), peak_mib());
-        if option("show", "").contains("ids") {
-            print(&found.join("\n"));
-        }
         let (wall, read) = (median(&mut walls), median(&mut reads));
         print(&format!(
             r#"{{"rows": {rows}, "queries": {count}, "wall_s": {wall:.4}, "n": {}, "per_s": {:.1}, "gb_s": {:.2}, "read_gb_s": {read:.2}, "cpu_s": {cpu:.2}, "peak_mib": {peak}, "all_s": {walls:.4?}}}"#,
             rows * count,
             (rows * count) as f64 / wall,
-            (rows * 384 * 4) as f64 / wall / 1e9,
+            bytes as f64 / wall / 1e9,
         ));
         Ok(())
     })
 }
 
-/// Gigabytes a second in which two threads read the vectors of the table.
-async fn read(ctx: &SessionContext) -> Result<f64> {
+/// The bytes of the vectors of the table, and the seconds in which two threads read them.
+async fn read(ctx: &SessionContext) -> Result<(usize, f64)> {
     let batches = ctx.sql("SELECT embedding FROM vectors").await?.collect().await?;
     let started = Instant::now();
-    let bytes: usize = std::thread::scope(|scope| {
-        let halves = batches.split_at(batches.len() / 2);
-        let threads = [halves.0, halves.1].map(|half| {
-            scope.spawn(move || {
-                half.iter()
-                    .map(|batch| {
-                        let items = batch.column(0).as_fixed_size_list().values();
-                        let items = items.as_primitive::<Float32Type>().values();
-                        black_box(sum(items));
-                        size_of_val::<[f32]>(items)
-                    })
-                    .sum::<usize>()
-            })
-        });
-        threads.into_iter().map(|thread| thread.join().unwrap_or_default()).sum()
+    let each = |batch: &RecordBatch| {
+        let items = batch.column(0).as_fixed_size_list().values().as_primitive::<Float32Type>().values();
+        black_box(sum(items));
+        size_of_val::<[f32]>(items)
+    };
+    let (one, other) = batches.split_at(batches.len() / 2);
+    let bytes = std::thread::scope(|scope| {
+        let other = scope.spawn(move || other.iter().map(each).sum::<usize>());
+        one.iter().map(each).sum::<usize>() + other.join().unwrap_or_default()
     });
-    Ok(bytes as f64 / started.elapsed().as_secs_f64() / 1e9)
+    Ok((bytes, started.elapsed().as_secs_f64()))
 }
 
 fn sum(items: &[f32]) -> f32 {

@@ -96,7 +96,7 @@ fn many_queries(c: &mut Criterion) {
             let queries = Queries::new(metric, &queries, DIMENSIONS);
             group.bench_function(BenchmarkId::new(format!("{metric:?}"), count), |bencher| {
                 bencher.iter(|| {
-                    queries.lower_bounds(&Rows::new(black_box(&rows), DIMENSIONS, false), &mut bounds)
+                    queries.lower_bounds(&Rows::new(black_box(&rows), DIMENSIONS, false), &mut bounds);
                 });
             });
         }

@@ -241,6 +241,58 @@ impl SemanticOptions {
         ]
     }
 
+    fn image_entries(&self) -> [(&'static str, String, &'static str); 5] {
+        let settings = &self.settings;
+        [
+            (
+                "image_max_side",
+                settings.images.limits.side.to_string(),
+                "the most pixels of the longer side of an image that is decoded",
+            ),
+            (
+                "image_max_pixels",
+                settings.images.limits.pixels.to_string(),
+                "the most pixels of an image that is decoded",
+            ),
+            (
+                "image_max_bytes",
+                settings.images.limits.bytes.to_string(),
+                "the most bytes of the pixels of an image that is decoded, as 536870912 or 512M",
+            ),
+            (
+                "image_orientation",
+                settings.images.apply_orientation.to_string(),
+                "whether decoded images are turned as their EXIF orientation says",
+            ),
+            (
+                "scaled_decoding",
+                settings.scaled_decoding.to_string(),
+                "whether a JPEG that is made less than half as large is decoded at 1/2, 1/4 or 1/8 of its size: less memory and time, and pixels that are a little different",
+            ),
+        ]
+    }
+
+    fn network_entries(&self) -> [(&'static str, String, &'static str); 3] {
+        let settings = &self.settings;
+        [
+            (
+                "max_tokens_per_query",
+                settings.max_tokens_per_query.to_string(),
+                "the most tokens that a query sends to providers on the network; 0 is any number",
+            ),
+            (
+                "max_requests_per_query",
+                settings.max_requests_per_query.to_string(),
+                "the most requests that a query sends to providers on the network; 0 is any number",
+            ),
+            (
+                "max_retries",
+                settings.remote.max_retries.to_string(),
+                "how often a request to a provider on the network is made again",
+            ),
+        ]
+    }
+
     pub(crate) fn newest(&self) -> Arc<RwLock<Settings>> {
         Arc::clone(&self.newest)
     }
@@ -407,31 +459,6 @@ impl ExtensionOptions for SemanticOptions {
                 "how COPY writes embeddings to Parquet: 'packed' into bytes, or 'list' for other readers",
             ),
             (
-                "image_max_side",
-                settings.images.limits.side.to_string(),
-                "the most pixels of the longer side of an image that is decoded",
-            ),
-            (
-                "image_max_pixels",
-                settings.images.limits.pixels.to_string(),
-                "the most pixels of an image that is decoded",
-            ),
-            (
-                "image_max_bytes",
-                settings.images.limits.bytes.to_string(),
-                "the most bytes of the pixels of an image that is decoded, as 536870912 or 512M",
-            ),
-            (
-                "image_orientation",
-                settings.images.apply_orientation.to_string(),
-                "whether decoded images are turned as their EXIF orientation says",
-            ),
-            (
-                "scaled_decoding",
-                settings.scaled_decoding.to_string(),
-                "whether a JPEG that is made less than half as large is decoded at 1/2, 1/4 or 1/8 of its size: less memory and time, and pixels that are a little different",
-            ),
-            (
                 "model_variant",
                 settings.local.variant.clone().unwrap_or_default(),
                 "fp32, fp16, int8 or q4: the files of local models that are used where a model has them",
@@ -446,28 +473,15 @@ impl ExtensionOptions for SemanticOptions {
                 settings.local.memory_arena.to_string(),
                 "whether local models keep the memory of their runs for the next ones",
             ),
-            (
-                "max_tokens_per_query",
-                settings.max_tokens_per_query.to_string(),
-                "the most tokens that a query sends to providers on the network; 0 is any number",
-            ),
-            (
-                "max_requests_per_query",
-                settings.max_requests_per_query.to_string(),
-                "the most requests that a query sends to providers on the network; 0 is any number",
-            ),
-            (
-                "max_retries",
-                settings.remote.max_retries.to_string(),
-                "how often a request to a provider on the network is made again",
-            ),
         ];
         let entry = |(key, value, description)| ConfigEntry {
             key: format!("{}.{key}", Self::PREFIX),
             value: Some(value),
             description,
         };
-        entries.into_iter().chain(self.file_entries()).map(entry).chain(of_providers).collect()
+        let entries = entries.into_iter().chain(self.image_entries());
+        let entries = entries.chain(self.file_entries()).chain(self.network_entries());
+        entries.map(entry).chain(of_providers).collect()
     }
 }
 

@@ -450,7 +450,8 @@ impl NearestJoinExec {
         numbers_of: impl Fn(&Pair) -> (usize, usize),
     ) -> Result<()> {
         let (Some(condition), false) = (&self.condition, pairs.is_empty()) else { return Ok(()) };
-        let numbers: Vec<_> = pairs.iter().map(|pair| numbers_of(pair)).map(|(a, b)| numbers(a, b)).collect();
+        let numbers: Vec<_> =
+            pairs.iter().map(&numbers_of).map(|(left, right)| numbers(left, right)).collect();
         let mut held = Vec::with_capacity(pairs.len());
         for part in numbers.chunks(PAIRS_OF_CONDITION) {
             let (lefts, rights) = columns_of(part);

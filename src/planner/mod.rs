@@ -76,6 +76,7 @@ pub struct Functions {
 }
 
 /// Whether [`register`] was called for `ctx`.
+#[must_use]
 pub fn is_registered(ctx: &SessionContext) -> bool {
     let state = ctx.state_ref();
     let state = state.read();

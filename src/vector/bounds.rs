@@ -257,7 +257,7 @@ mod tests {
     /// Numbers that f32 does not hold, where the difference decides.
     #[test]
     fn bounds_of_queries_of_f64() {
-        let rows = [1.0_f32, 0.000_976_55, 1.000_976_562_5, 0.0];
+        let rows = [1.0_f32, 0.000_976_55, 1.0 + 1.0 / 1024.0, 0.0];
         let query = [1.000_000_03_f64, 0.0];
         for metric in METRICS {
             for count in [1, 5] {

@@ -4,7 +4,7 @@ use std::path::Path;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::common::Result;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use datafusion_semantic::session;
 
 async fn try_run(ctx: &SessionContext, sql: &str) -> Result<String> {
@@ -34,7 +34,7 @@ fn path(folder: &tempfile::TempDir, file: &str) -> String {
 /// What the stored type of the column `embedding` is, as another reader sees it.
 async fn stored_type(file: &str) -> DataType {
     let other = SessionContext::new();
-    let table = other.read_parquet(file, Default::default()).await.unwrap();
+    let table = other.read_parquet(file, ParquetReadOptions::default()).await.unwrap();
     table.schema().field_with_unqualified_name("embedding").unwrap().data_type().clone()
 }
 
