@@ -17,6 +17,7 @@ use datafusion_semantic::session;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[expect(clippy::cast_precision_loss, reason = "no file has that many bytes")]
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let [vectors, queries, options @ ..] = arguments.as_slice() else { return Ok(()) };
