@@ -29,6 +29,20 @@ ORDER BY query, distance;
 -- ╰─────────────────────────────────────────┴────────────────────────────────────────────────────────────┴──────────╯
 -- (4 rows)
 
+-- the best of each query, by a subquery that is asked for each
+SELECT query, best.text
+FROM queries CROSS JOIN LATERAL
+    (SELECT text FROM documents ORDER BY cosine_distance(queries.embedding, documents.embedding) LIMIT 1) AS best
+ORDER BY query;
+-- ╭─────────────────────────────────────────┬────────────────────────────────────────────────────╮
+-- │ query                                   ┆ text                                               │
+-- │ String                                  ┆ String                                             │
+-- ╞═════════════════════════════════════════╪════════════════════════════════════════════════════╡
+-- │ How does a vector represent a sentence? ┆ The meaning of a text is captured by its embedding │
+-- │ Which languages are there?              ┆ Python is a high-level programming language        │
+-- ╰─────────────────────────────────────────┴────────────────────────────────────────────────────╯
+-- (2 rows)
+
 -- filters come first: two rows come back if two rows pass
 SELECT id, text
 FROM documents
