@@ -115,6 +115,9 @@ impl Default for Settings {
     }
 }
 
+/// With pauses of up to 8 s, more would be minutes for a server that is not there.
+const MAX_RETRIES: usize = 20;
+
 /// The variants of a model that `semantic.model_variant` may name.
 const VARIANTS: [&str; 4] = ["fp32", "fp16", "int8", "q4"];
 
@@ -201,8 +204,12 @@ impl SemanticOptions {
             "max_bytes" => files.max_bytes = bytes(key, value)? as u64,
             "file_timeout" => files.timeout = Duration::from_secs(positive(key, value)? as u64),
             "file_retries" => match value.parse() {
-                Ok(number) => files.max_retries = number,
-                Err(_) => return plan_err!("semantic.file_retries must be a number from 0, found '{value}'"),
+                Ok(number) if number <= MAX_RETRIES => files.max_retries = number,
+                _ => {
+                    return plan_err!(
+                        "semantic.file_retries must be a number from 0 to {MAX_RETRIES}, found '{value}'"
+                    );
+                }
             },
             _ => return Ok(false),
         }

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use unicode_width::UnicodeWidthStr;
 
 use super::statements::{Position, Statement};
+use crate::io::store_failure;
 
 /// A failed statement, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,13 +119,7 @@ fn message(error: &DataFusionError) -> String {
         DataFusionError::ParquetError(error) => without_noise(&error.to_string()),
         DataFusionError::External(error) => error.to_string(),
         DataFusionError::IoError(error) => error.to_string(),
-        DataFusionError::ObjectStore(error) => match error.as_ref() {
-            // what is wrong with the file, without the class of the store
-            object_store::Error::Generic { source, .. }
-            | object_store::Error::NotSupported { source }
-            | object_store::Error::PermissionDenied { source, .. } => source.to_string(),
-            error => error.to_string(),
-        },
+        DataFusionError::ObjectStore(error) => store_failure(error),
         error => error.message().into_owned(),
     }
 }
@@ -291,6 +286,27 @@ mod tests {
         let (message, place) = describe(&wrapped, "SELECT resize(image, 0, 0)");
         assert_eq!(message, "resize: width must be positive");
         assert_eq!(place, Some(Position { line: 1, column: 8 }));
+    }
+
+    #[test]
+    fn failures_of_stores_show_no_body_of_an_answer() {
+        let body = "Error performing GET http://10.0.0.1/b/x in 1s, after 2 retries - Server returned non-2xx status code: 500: \
+                    <Error><Key>SECRET</Key></Error>";
+        let source = || std::io::Error::other(body).into();
+        for (error, expected) in [
+            (object_store::Error::Generic { store: "S3", source: source() }, "S3: Error performing GET"),
+            (
+                object_store::Error::Unauthenticated { path: "x".to_owned(), source: source() },
+                "cannot use 'x': its credentials are missing or wrong",
+            ),
+            (
+                object_store::Error::NotFound { path: "x".to_owned(), source: source() },
+                "cannot use 'x': there is no such file",
+            ),
+        ] {
+            let (message, _) = describe(&DataFusionError::ObjectStore(Box::new(error)), "SELECT 1");
+            assert!(message.contains(expected) && !message.contains("SECRET"), "{message}");
+        }
     }
 
     #[test]

@@ -23,6 +23,22 @@ pub(super) fn explain(what: &str, shown: &str, error: &StoreError) -> Error {
     Error::Data(format!("{what} '{shown}': {reason}{cure}"))
 }
 
+/// A failure of which nobody knew the file, in one sentence without the body of an answer.
+pub(crate) fn sentence(error: &StoreError) -> String {
+    match error {
+        // these say it themselves: stores over http(s), and what they cannot do
+        StoreError::Generic { store: HTTP | "LocalFileSystem", source }
+        | StoreError::NotSupported { source } => source.to_string(),
+        StoreError::PermissionDenied { source, .. } if source.is::<Error>() => source.to_string(),
+        StoreError::NotFound { path, .. }
+        | StoreError::AlreadyExists { path, .. }
+        | StoreError::PermissionDenied { path, .. }
+        | StoreError::Unauthenticated { path, .. } => format!("cannot use '{path}': {}", reason(error)),
+        StoreError::Generic { store, .. } => format!("{store}: {}", reason(error)),
+        _ => reason(error),
+    }
+}
+
 const NO_FILE: &str = "there is no such file";
 const NO_BUCKET: &str = "there is no such bucket or container";
 

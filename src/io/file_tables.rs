@@ -24,18 +24,19 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use url::Url;
 
+use super::failure::explain;
 use super::file_catalog::Catalogs;
 use super::files::Files;
 use super::glob::GLOB_CHARACTERS;
-use super::location::Location;
+use super::location::{Location, without_secrets};
 use super::packed_vectors::unpacked;
-use super::paths::{self, Found};
+use super::paths::{self, Folder, Found};
 use super::stores::{self, Stores};
 
 /// Makes quoted paths tables in every schema of `ctx`. A registered table of that name goes first.
 ///
 /// A query may then read what `semantic.allow_paths` and `semantic.allow_hosts` of its session allow.
-pub fn enable(ctx: &SessionContext) {
+pub(crate) fn enable(ctx: &SessionContext) {
     let state = ctx.state_weak_ref();
     let files = Arc::new(FileTables {
         session: Box::new(move || state.upgrade().map(|state| state.read().clone())),
@@ -78,22 +79,24 @@ impl FileTables {
                 false => plan_datafusion_err!("cannot open '{name}': {message}"),
             }
         })?;
-        unpacked(Arc::new(open(name, found, &state).await?), &state).map(Some)
+        let table = open(&shown(Path::new(name)), found, &state).await?;
+        unpacked(Arc::new(table), &state).map(Some)
     }
 }
 
 async fn find(name: &str, files: &Files) -> Result<Found> {
     match Location::parse(name)? {
         Location::Local(path) => paths::find(&path.to_string_lossy(), &files.options.allow_paths),
-        _ => find_remote(name, files).await,
+        location => find_remote(name, &location, files).await,
     }
 }
 
 /// What a URL names, as [`paths::find`] finds what a path names. Its files are URLs.
-async fn find_remote(name: &str, files: &Files) -> Result<Found> {
+async fn find_remote(name: &str, location: &Location, files: &Files) -> Result<Found> {
     let found = files.glob(name).await?;
     let mut found: Vec<PathBuf> = found.into_iter().map(|file| file.path.into()).collect();
-    let is_glob = name.contains(GLOB_CHARACTERS) && !name.starts_with("http");
+    let is_web = matches!(location, Location::Web(_));
+    let is_glob = name.contains(GLOB_CHARACTERS) && !is_web;
     match found.pop() {
         Some(file) if !is_glob => Ok(Found::File(file)),
         Some(last) => {
@@ -101,20 +104,26 @@ async fn find_remote(name: &str, files: &Files) -> Result<Found> {
             Ok(Found::Glob(found))
         }
         None if is_glob => plan_err!("no file matches '{name}'"),
-        None if name.starts_with("http") => plan_err!("file not found: '{name}'"),
+        None if is_web => plan_err!("file not found: '{}'", shown(Path::new(name))),
         None => {
-            let folder = name.trim_end_matches('/');
-            let below = files.glob(&format!("{folder}/**")).await;
-            // a folder was asked for, not a pattern
-            let below =
-                below.map_err(|error| plan_datafusion_err!("{}", error.to_string().replace("/**'", "'")))?;
-            let hidden = |path: &str| path[folder.len()..].contains("/_");
-            let below = below.into_iter().map(|file| file.path).filter(|path| !hidden(path));
-            match below.map(PathBuf::from).collect::<Vec<_>>() {
-                files if files.is_empty() => plan_err!("file not found: '{name}'"),
-                files => Ok(Found::Folder(folder.into(), files)),
+            let (path, below) = files.below(location).await?;
+            if below.is_empty() {
+                return plan_err!("file not found: '{name}'");
             }
+            let mut folder = Folder { path: path.into(), ..Folder::default() };
+            for path_in_folder in below {
+                folder.add(&path_in_folder);
+            }
+            Ok(Found::Folder(folder))
         }
+    }
+}
+
+/// A path, or a URL without what an error must not tell.
+fn shown(path: &Path) -> String {
+    match path.to_str().map(Location::parse) {
+        Some(Ok(Location::Web(url))) => without_secrets(&url),
+        _ => path.display().to_string(),
     }
 }
 
@@ -159,7 +168,7 @@ impl Kind {
         if let Some(kind) = Self::of(&ending) {
             return Ok(kind);
         }
-        let path = path.display();
+        let path = shown(path);
         match ending.as_str() {
             "gz" | "zst" | "bz2" | "xz" | "zip" => {
                 plan_err!("cannot read '{path}': compressed files are not supported, decompress it first")
@@ -215,20 +224,21 @@ async fn open(path: &str, found: Found, state: &SessionState) -> Result<ListingT
             let urls = files.iter().map(|file| url_of(file)).collect::<Result<_>>()?;
             (kind, files, urls, String::new())
         }
-        Found::Folder(folder, files) => {
-            let (kind, ending, files) = one_ending(path, files)?;
+        Found::Folder(folder) => {
+            let (kind, ending, files) = one_ending(path, folder.files, &folder.nested)?;
             // partition columns come from the path below the folder; without them the files are named one by one,
             // because DataFusion would list hidden files and writers' markers of that ending too
-            let partitioned = files.iter().any(|file| file.parent() != Some(&folder));
+            let partitioned = files.iter().any(|file| file.parent() != Some(&folder.path));
             let urls = if partitioned {
-                if let Some(file) = paths::left_out(&folder, &ending) {
+                let is_alike = |file: &&PathBuf| file.to_string_lossy().ends_with(&ending);
+                if let Some(file) = folder.left_out.iter().find(is_alike) {
                     return plan_err!(
                         "cannot read '{path}': '{}' is hidden or a marker, and would be read as one of its files; \
                          move it away, or name the files by a glob",
                         file.display()
                     );
                 }
-                vec![url_of(&folder)?]
+                vec![url_of(&folder.path)?]
             } else {
                 files.iter().map(|file| url_of(file)).collect::<Result<_>>()?
             };
@@ -277,8 +287,8 @@ fn one_kind(path: &str, files: &[PathBuf]) -> Result<Kind> {
                 "'{path}' matches {} and {} files ('{}' and '{}'): narrow it to one kind",
                 kind.name(),
                 other.name(),
-                file.display(),
-                other_file.display()
+                shown(file),
+                shown(other_file)
             );
         }
     }
@@ -286,14 +296,22 @@ fn one_kind(path: &str, files: &[PathBuf]) -> Result<Kind> {
 }
 
 /// The files of a folder that can be read, which must all have one ending.
-fn one_ending(path: &str, files: Vec<PathBuf>) -> Result<(Kind, String, Vec<PathBuf>)> {
+fn one_ending(path: &str, files: Vec<PathBuf>, nested: &[PathBuf]) -> Result<(Kind, String, Vec<PathBuf>)> {
     let exact_ending = |file: &Path| file.extension().unwrap_or_default().to_string_lossy().into_owned();
     let files: Vec<PathBuf> = files.into_iter().filter(|file| Kind::of_file(file).is_ok()).collect();
     let mut endings: Vec<String> = files.iter().map(|file| exact_ending(file)).collect();
     endings.sort();
     endings.dedup();
     match endings.as_slice() {
-        [] => plan_err!("folder '{path}' holds no file to read; supported are {SUPPORTED}"),
+        [] => match nested.iter().find(|file| Kind::of_file(file).is_ok()) {
+            Some(file) => plan_err!(
+                "folder '{path}' holds no file to read, folders below it do ('{}'): name them, such as '{}/**/*.{}'",
+                file.display(),
+                path.trim_end_matches('/'),
+                exact_ending(file)
+            ),
+            None => plan_err!("folder '{path}' holds no file to read; supported are {SUPPORTED}"),
+        },
         [ending] => {
             let Some(kind) = Kind::of(&ending.to_lowercase()) else {
                 return plan_err!("cannot read .{ending}");
@@ -330,11 +348,11 @@ async fn schema_of(
     }
     let reason = |failure: &DataFusionError| failure.find_root().message().into_owned();
     if let [file] = files {
-        return plan_err!("cannot read '{}' as {}: {}", file.display(), kind.name(), reason(&failure));
+        return plan_err!("cannot read '{}' as {}: {}", shown(file), kind.name(), reason(&failure));
     }
     for (file, meta) in files.iter().zip(metas) {
         if let Err(failure) = format.infer_schema(state, &store, &[meta]).await {
-            let file = file.display();
+            let file = shown(file);
             return plan_err!("cannot read '{file}' (of '{path}') as {}: {}", kind.name(), reason(&failure));
         }
     }
@@ -350,7 +368,11 @@ async fn objects(files: &[PathBuf], state: &dyn Session) -> Result<(Arc<dyn Obje
         return plan_err!("no file to read");
     };
     let store = state.runtime_env().object_store(first)?;
-    let heads: Vec<_> = urls.iter().map(|url| store.head(url.prefix())).collect();
+    let head = async |(file, url): (&PathBuf, &ListingTableUrl)| {
+        let meta = store.head(url.prefix()).await;
+        meta.map_err(|error| DataFusionError::from(explain("cannot read", &shown(file), &error)))
+    };
+    let heads: Vec<_> = files.iter().zip(&urls).map(head).collect();
     let metas = stream::iter(heads).buffered(HEADS_IN_FLIGHT).try_collect().await?;
     Ok((store, metas))
 }

@@ -114,15 +114,15 @@ impl Files {
             }
             Location::Web(url) => {
                 let store = self.stores.open(&origin(&url), &self.options, &self.retries)?;
+                let shown = without_secrets(&url);
                 if url.query().is_some() {
                     return query_err!(
-                        "'{}' has a query string: only its content can be read, with download",
-                        without_secrets(&url)
+                        "'{shown}' has a query string: only its content can be read, with download"
                     );
                 }
                 let path = object_store::path::Path::from_url_path(url.path())
-                    .map_err(|error| Error::Query(format!("'{url}' cannot be listed: {error}")))?;
-                glob::one(store.as_ref(), &path, url.as_str()).await
+                    .map_err(|error| Error::Query(format!("'{shown}' cannot be listed: {error}")))?;
+                glob::one(store.as_ref(), &path, url.as_str(), &shown).await
             }
             Location::Hub(file) => {
                 let store = self.stores.open(&file.root()?, &self.options, &self.retries)?;
@@ -135,6 +135,21 @@ impl Files {
                     .await
             }
         }
+    }
+
+    /// A folder of a store, as its listing spells it, and the paths of all files below it, in that folder.
+    pub(super) async fn below(&self, location: &Location) -> Result<(String, Vec<String>)> {
+        let (root, key) = match location {
+            Location::Hub(file) => (file.root()?, file.key()),
+            Location::Store(url, key) => (url.clone(), key.clone()),
+            Location::Local(_) | Location::Web(_) => return query_err!("only folders of stores are listed"),
+        };
+        let store = self.stores.open(&root, &self.options, &self.retries)?;
+        let folder = object_path(&key)?;
+        let shown = format!("{}/{folder}", root.as_str().trim_end_matches('/'));
+        let shown = shown.trim_end_matches('/').to_owned();
+        let below = glob::below(store.as_ref(), &folder, &shown).await?;
+        Ok((shown, below))
     }
 
     fn http(&self) -> Http {

@@ -36,37 +36,58 @@ fn matcher(pattern: &str) -> Result<GlobMatcher> {
 /// A pattern of the last name alone lists one folder, any other all that is below the folders before its first wildcard.
 pub(super) async fn in_store(store: &dyn ObjectStore, prefix: &str, pattern: &str) -> Result<Vec<FoundFile>> {
     if !pattern.contains(GLOB_CHARACTERS) {
-        return one(store, &object_path(pattern)?, &format!("{prefix}{pattern}")).await;
+        let named = format!("{prefix}{pattern}");
+        return one(store, &object_path(pattern)?, &named, &named).await;
     }
     let matcher = matcher(pattern)?;
     let parts: Vec<&str> = pattern.split('/').collect();
     let literal = parts.iter().take_while(|part| !part.contains(GLOB_CHARACTERS)).count();
     let base = object_path(&parts[..literal].join("/"))?;
     let failed = |error| explain("cannot list", &format!("{prefix}{pattern}"), &error);
-    let objects: Vec<ObjectMeta> = if literal + 1 == parts.len() && !pattern.contains("**") {
-        store.list_with_delimiter(Some(&base)).await.map_err(failed)?.objects
-    } else {
-        store.list(Some(&base)).try_collect().await.map_err(failed)?
-    };
     let hidden = |path: &str| path.split('/').skip(literal).any(|part| part.starts_with('.'));
-    let found = objects.into_iter().filter(|object| {
+    let matching = |object: ObjectMeta| {
         let path = object.location.as_ref();
-        matcher.is_match(path) && !hidden(path)
-    });
-    let mut found: Vec<FoundFile> =
-        found.map(|object| found_object(format!("{prefix}{}", object.location), &object)).collect();
+        let is_found = matcher.is_match(path) && !hidden(path);
+        is_found.then(|| found_object(format!("{prefix}{path}"), &object))
+    };
+    let mut found: Vec<FoundFile> = if literal + 1 == parts.len() && !pattern.contains("**") {
+        let listed = store.list_with_delimiter(Some(&base)).await.map_err(failed)?;
+        listed.objects.into_iter().filter_map(matching).collect()
+    } else {
+        // a store may hold far more than what matches
+        let objects = store.list(Some(&base)).map_err(failed);
+        objects.try_filter_map(async |object| Ok(matching(object))).try_collect().await?
+    };
     found.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(found)
 }
 
-/// The object at `path`, if there is one.
+/// The paths, in `folder`, of all files below it, sorted. Those whose names start with a dot are among them.
+pub(super) async fn below(
+    store: &dyn ObjectStore,
+    folder: &object_store::path::Path,
+    shown: &str,
+) -> Result<Vec<String>> {
+    let objects = store.list(Some(folder)).map_err(|error| explain("cannot list", shown, &error));
+    let path_in_folder = async |object: ObjectMeta| {
+        let Some(parts) = object.location.prefix_match(folder) else { return Ok(None) };
+        let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
+        Ok(Some(parts.join("/")))
+    };
+    let mut paths: Vec<String> = objects.try_filter_map(path_in_folder).try_collect().await?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The object at `path`, if there is one, under the name `named`; the error shows it as `shown`.
 pub(super) async fn one(
     store: &dyn ObjectStore,
     path: &object_store::path::Path,
+    named: &str,
     shown: &str,
 ) -> Result<Vec<FoundFile>> {
     match store.head(path).await {
-        Ok(object) => Ok(vec![found_object(shown.to_owned(), &object)]),
+        Ok(object) => Ok(vec![found_object(named.to_owned(), &object)]),
         Err(object_store::Error::NotFound { .. }) => Ok(vec![]),
         Err(error) => Err(explain("cannot list", shown, &error)),
     }

@@ -185,13 +185,19 @@ pub(super) struct Http {
 }
 
 impl Http {
+    /// Which addresses `url` may have: who allows the hub allows its hosts, and a list may allow more.
+    pub(super) fn reach(&self, url: &Url) -> Result<Reach> {
+        let of_hub = self.hub.as_ref().and_then(|hub| hub.reach(url));
+        match (of_hub, self.options.allow_hosts.reach(url)) {
+            (Some(Reach::Anywhere), _) | (_, Ok(Reach::Anywhere)) => Ok(Reach::Anywhere),
+            (Some(reach), _) => Ok(reach),
+            (None, listed) => listed,
+        }
+    }
+
     /// Which client may ask `url`; the error says that none may.
     fn client(&self, url: &Url) -> Result<&'static Client> {
-        let reach = match self.hub.as_ref().and_then(|hub| hub.reach(url)) {
-            Some(reach) => reach,
-            None => self.options.allow_hosts.reach(url)?,
-        };
-        let client = match reach {
+        let client = match self.reach(url)? {
             Reach::Anywhere => &ANYWHERE,
             Reach::Public => &PUBLIC,
         };
@@ -265,9 +271,14 @@ impl Http {
             }
             Ok((headers, body))
         };
+        self.in_time(self.retried(once)).await
+    }
+
+    /// What `tries` makes within the time that a file may take.
+    async fn in_time<T>(&self, tries: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let timeout = self.options.timeout;
-        match tokio::time::timeout(timeout, self.retried(once)).await {
-            Ok(fetched) => fetched,
+        match tokio::time::timeout(timeout, tries).await {
+            Ok(made) => made,
             Err(_) => Err(Failure::new(format!(
                 "it took longer than {} s: semantic.file_timeout is how long a file may take",
                 timeout.as_secs()
@@ -275,9 +286,10 @@ impl Http {
         }
     }
 
-    /// The answer to a request for a range, whose body is still to be read.
+    /// The answer to a request for a range, whose body is still to be read: as fast as its reader wants to, so that only
+    /// the time between two of its parts is bounded.
     pub(super) async fn open(&self, url: &Url, range: Option<&str>) -> Result<Answer, Failure> {
-        self.retried(|| self.ask(url, range)).await
+        self.in_time(self.retried(|| self.ask(url, range))).await
     }
 
     /// As [`Self::open`], with the body, which `read` makes of the answer.
@@ -287,7 +299,7 @@ impl Http {
         range: Option<&str>,
         read: impl Fn(Answer) -> F,
     ) -> Result<T, Failure> {
-        self.retried(|| async { read(self.ask(url, range).await?).await }).await
+        self.in_time(self.retried(|| async { read(self.ask(url, range).await?).await })).await
     }
 }
 

@@ -1,4 +1,5 @@
 //! What http(s) serves as an [`ObjectStore`] that can be read: the files of a site, or of a hub, which can be listed too.
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     Attributes, CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
-    MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    MultipartUpload, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, coalesce_ranges,
 };
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Response, StatusCode};
@@ -81,15 +83,19 @@ impl HttpStore {
         let folder = hub_path(*kind, prefix.unwrap_or(&Path::default()))?;
         let first = hub::first_page(hub, &folder, recursive);
         let http = self.http.clone();
-        let pages = stream::try_unfold(Some(first), move |page| {
+        let pages = stream::try_unfold((Some(first), HashSet::new()), move |(page, mut listed)| {
             let (http, folder) = (http.clone(), folder.clone());
             async move {
                 let Some(page) = page else { return Ok(None) };
-                let listed = hub::list_page(&http, &page).await;
-                let (entries, next) =
-                    listed.map_err(|failure| failed("cannot list", &folder.to_string(), failure))?;
+                let failed = |failure| failed("cannot list", &folder.to_string(), failure);
+                let (entries, next) = hub::list_page(&http, &page).await.map_err(failed)?;
+                listed.insert(page);
+                if next.as_ref().is_some_and(|next| listed.contains(next)) {
+                    let reason = "its listing does not end: a page of it is listed twice";
+                    return Err(failed(Failure::new(reason)));
+                }
                 let entries = entries.into_iter().map(move |entry| Ok((folder.clone(), entry)));
-                Ok::<_, Error>(Some((stream::iter(entries), next)))
+                Ok::<_, Error>(Some((stream::iter(entries), (next, listed))))
             }
         });
         Ok(pages.try_flatten())
@@ -144,14 +150,16 @@ impl Described {
         let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned());
         let date = text(header::LAST_MODIFIED).filter(|_| answer.linked_etag.is_none());
         let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
-        let (size, range) = match content_range(headers) {
-            Some(described) if answer.response.status() == StatusCode::PARTIAL_CONTENT => described,
-            _ => match answer.response.content_length() {
-                Some(size) => (size, 0..size),
-                None => {
-                    return Err(Failure::new("the server does not say how large it is; download it instead"));
-                }
-            },
+        let described = if answer.response.status() == StatusCode::PARTIAL_CONTENT {
+            // bytes of which nobody knows where they belong are none
+            content_range(headers)
+        } else {
+            answer.response.content_length().map(|size| (size, 0..size))
+        };
+        let Some((size, range)) = described else {
+            return Err(Failure::new(
+                "the server does not say how large it is, or which part of it this is; download it instead",
+            ));
         };
         let last_modified = match (date, &etag) {
             (Some(date), _) => date.to_utc(),
@@ -185,42 +193,52 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, Range<u64>)> {
     let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
     let (range, size) = text.split_once('/')?;
     let (first, last) = range.split_once('-')?;
-    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    (first <= last).then_some((size.parse().ok()?, first..last.checked_add(1)?))
+    let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+    (first <= last && last < size).then(|| (size, first..last + 1))
 }
 
-/// The bytes of `wanted` in an answer that begins at `start`: a server may send more than it is asked for.
+/// The bytes of `wanted` in an answer that carries those of `sent`, all of them or an error. A server may send more than
+/// it is asked for: what comes after is not waited for.
 fn cut(
     response: Response,
-    start: u64,
+    sent: Range<u64>,
     wanted: Range<u64>,
 ) -> impl Stream<Item = Result<Bytes, Failure>> + Send + 'static {
-    let mut at = start;
-    body(response)
-        .map_ok(move |part| {
-            let range = at..at + part.len() as u64;
-            at = range.end;
-            let (from, to) =
-                (wanted.start.clamp(range.start, range.end), wanted.end.clamp(range.start, range.end));
-            let index = |place: u64| usize::try_from(place - range.start).unwrap_or(part.len());
-            part.slice(index(from)..index(to.max(from)))
-        })
-        .try_filter(|part| futures::future::ready(!part.is_empty()))
+    stream::try_unfold((body(response).boxed(), sent.start), move |(mut parts, mut at)| {
+        let wanted = wanted.clone();
+        async move {
+            if !wanted.is_empty() && wanted.start < sent.start {
+                return Err(missing(wanted.start, &wanted));
+            }
+            while at < wanted.end {
+                let Some(part) = parts.try_next().await? else { return Err(missing(at, &wanted)) };
+                let start = at;
+                at = start.saturating_add(part.len() as u64);
+                let index =
+                    |place: u64| usize::try_from(place.clamp(start, at) - start).unwrap_or(part.len());
+                let part = part.slice(index(wanted.start)..index(wanted.end));
+                if !part.is_empty() {
+                    return Ok(Some((part, (parts, at))));
+                }
+            }
+            Ok(None)
+        }
+    })
 }
 
-async fn collect(
-    parts: impl Stream<Item = Result<Bytes, Failure>>,
-    wanted: &Range<u64>,
-) -> Result<Bytes, Failure> {
+/// Of an answer that has no byte at `at`.
+fn missing(at: u64, wanted: &Range<u64>) -> Failure {
+    let Range { start, end } = wanted;
+    Failure::new(format!("the server did not send byte {at} of the bytes from {start} to {end}"))
+}
+
+async fn collect(parts: impl Stream<Item = Result<Bytes, Failure>>) -> Result<Bytes, Failure> {
     let mut bytes = Vec::new();
     let mut parts = std::pin::pin!(parts);
     while let Some(part) = parts.try_next().await? {
         bytes.extend_from_slice(&part);
     }
-    if bytes.len() as u64 == wanted.end - wanted.start {
-        return Ok(bytes.into());
-    }
-    Err(Failure::new(format!("the server sent {} of {} bytes", bytes.len(), wanted.end - wanted.start)))
+    Ok(bytes.into())
 }
 
 #[async_trait]
@@ -249,12 +267,11 @@ impl ObjectStore for HttpStore {
                 attributes: Attributes::default(),
             })
         };
+        // a range may end behind the file, but not begin there
         let wanted = |size: u64| match &options.range {
-            _ if options.head => 0..0,
-            None => 0..size,
-            Some(GetRange::Bounded(range)) => range.start.min(size)..range.end.min(size),
-            Some(GetRange::Offset(offset)) => (*offset).min(size)..size,
-            Some(GetRange::Suffix(length)) => size.saturating_sub(*length)..size,
+            _ if options.head => Ok(0..0),
+            None => Ok(0..size),
+            Some(range) => range.as_range(size).map_err(|error| Failure::new(error.to_string())),
         };
         if let Some(GetRange::Bounded(range)) = &options.range
             && !options.head
@@ -262,9 +279,8 @@ impl ObjectStore for HttpStore {
         {
             let read = async |answer: Answer| {
                 let described = Described::new(&answer)?;
-                let wanted = wanted(described.size);
-                let bytes =
-                    collect(cut(answer.response, described.range.start, wanted.clone()), &wanted).await?;
+                let wanted = wanted(described.size)?;
+                let bytes = collect(cut(answer.response, described.range.clone(), wanted.clone())).await?;
                 Ok((described, wanted, bytes))
             };
             let read = self.http.read(&file.url, asked.as_deref(), read).await;
@@ -280,12 +296,25 @@ impl ObjectStore for HttpStore {
         };
         let answer = answer.map_err(failed)?;
         let described = Described::new(&answer).map_err(failed)?;
-        let range = wanted(described.size);
+        let range = wanted(described.size).map_err(failed)?;
         let shown = file.shown.clone();
-        let parts = cut(answer.response, described.range.start, range.clone())
+        let parts = cut(answer.response, described.range.clone(), range.clone())
             .map_err(move |failure| self::failed("cannot read", &shown, failure));
         let payload = if options.head { stream::empty().boxed() } else { parts.boxed() };
         result(described, range, payload)
+    }
+
+    /// A file that has become shorter than it was when the ranges were chosen is an error.
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let whole = async |range: Range<u64>| {
+            let bytes = self.get_range(location, range.clone()).await?;
+            if bytes.len() as u64 == range.end - range.start {
+                return Ok(bytes);
+            }
+            let failure = Failure::new("it has become shorter while it was read");
+            Err(failed("cannot read", &self.file(location)?.shown, failure))
+        };
+        coalesce_ranges(ranges, whole, OBJECT_STORE_COALESCE_DEFAULT).await
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -341,6 +370,12 @@ fn object(folder: &HubPath, entry: &Entry) -> Result<Option<ObjectMeta>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use datafusion::physical_plan::metrics::Count;
+
     use super::*;
 
     #[test]
@@ -356,5 +391,83 @@ mod tests {
         {
             assert_eq!(parsed(wrong), None, "{wrong}");
         }
+        for wrong in ["bytes 18446744073709551600-18446744073709551610/5", "bytes 0-9/9"] {
+            assert_eq!(parsed(wrong), None, "{wrong}");
+        }
+    }
+
+    /// A store whose server gives every request this answer, and keeps the connection open.
+    fn store(head: &'static str, body: &'static [u8]) -> HttpStore {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut open = vec![];
+            for connection in listener.incoming() {
+                let mut connection = connection.unwrap();
+                let head = format!("HTTP/1.1 {head}\r\nconnection: close\r\n\r\n");
+                let _ = connection.read(&mut [0; 4096]);
+                // the client may have gone
+                let _ = connection.write_all(&[head.as_bytes(), body].concat());
+                open.push(connection);
+            }
+        });
+        let options = Arc::new(super::super::FileOptions::unrestricted());
+        HttpStore::web(Url::parse(&origin).unwrap(), Http { options, hub: None, retries: Count::new() })
+    }
+
+    #[tokio::test]
+    async fn bytes_are_those_that_are_wanted_or_an_error() {
+        let path = Path::from("x");
+        // more than asked for, which is not waited for
+        let whole = store("200 OK\r\ncontent-length: 1000000", b"0123456789");
+        let read = async {
+            assert_eq!(whole.get_range(&path, 2..5).await.unwrap(), "234".as_bytes());
+            let large = GetOptions { range: Some((4..9_000_009).into()), ..GetOptions::default() };
+            let mut parts = whole.get_opts(&path, large).await.unwrap().into_stream();
+            assert_eq!(parts.try_next().await.unwrap().unwrap(), "456789".as_bytes());
+        };
+        tokio::time::timeout(Duration::from_secs(5), read).await.unwrap();
+
+        // which part it is, is not said, or is not true
+        for head in [
+            "206 Partial Content\r\ncontent-length: 10",
+            "206 Partial Content\r\ncontent-length: 10\r\ncontent-range: bytes 100-109/*",
+            "206 Partial Content\r\ncontent-length: 10\r\ncontent-range: bytes 18446744073709551600-18446744073709551610/5",
+        ] {
+            let store = store(head, b"0123456789");
+            let error = store.get_range(&path, 100..110).await.unwrap_err().to_string();
+            assert!(error.contains("does not say how large it is, or which part"), "{error}");
+        }
+        // another part than was asked for
+        let other = store(
+            "206 Partial Content\r\ncontent-length: 10\r\ncontent-range: bytes 100-109/20000000",
+            b"0123456789",
+        );
+        for range in [(50..60).into(), (105..9_000_105).into(), GetRange::Offset(90), GetRange::Offset(105)] {
+            let options = GetOptions { range: Some(range), ..GetOptions::default() };
+            let read = async { other.get_opts(&path, options).await?.bytes().await };
+            let error = tokio::time::timeout(Duration::from_secs(5), read).await.unwrap().unwrap_err();
+            assert!(error.to_string().contains("the server did not send byte"), "{error}");
+        }
+        assert_eq!(other.get_range(&path, 103..105).await.unwrap(), "34".as_bytes());
+    }
+
+    #[tokio::test]
+    async fn ranges_behind_the_end_are_errors() {
+        let path = Path::from("x");
+        let small = store("200 OK\r\ncontent-length: 10", b"0123456789");
+        // the end may be cut off
+        assert_eq!(small.get_range(&path, 8..20).await.unwrap(), "89".as_bytes());
+        assert!(small.get_range(&path, 10..20).await.is_err());
+        assert!(
+            small.get_opts(&path, GetOptions::new().with_range(Some(GetRange::Offset(11)))).await.is_err()
+        );
+        // ranges that were chosen when it was larger
+        let error = small.get_ranges(&path, &[0..5, 15..20]).await.unwrap_err().to_string();
+        assert!(error.contains("it has become shorter while it was read"), "{error}");
+        assert_eq!(
+            small.get_ranges(&path, &[0..2, 8..10]).await.unwrap(),
+            ["01".as_bytes(), "89".as_bytes()]
+        );
     }
 }

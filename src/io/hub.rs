@@ -266,6 +266,11 @@ impl fmt::Display for HubPath {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use datafusion::physical_plan::metrics::Count;
+
+    use super::super::FileOptions;
     use super::*;
 
     fn hub(endpoint: &str) -> Hub {
@@ -347,6 +352,22 @@ mod tests {
             assert_eq!(hub.token_for(&url).is_some(), expected == Some(Reach::Anywhere), "{url}");
         }
         assert!(!format!("{hub:?}").contains("SECRET"));
+    }
+
+    #[test]
+    fn the_hosts_of_its_content_are_reached_as_the_hub_or_the_list_allows() {
+        let url = Url::parse("https://cdn-lfs.huggingface.co/x").unwrap();
+        for (allowed, expected) in [
+            ("hf://datasets", Reach::Public),
+            ("hf://datasets, *", Reach::Public),
+            ("hf://datasets, cdn-lfs.huggingface.co", Reach::Anywhere),
+            ("all", Reach::Anywhere),
+        ] {
+            let options = FileOptions { allow_hosts: allowed.parse().unwrap(), ..FileOptions::default() };
+            let hub = Some(Arc::new(hub("https://huggingface.co")));
+            let http = Http { options: Arc::new(options), hub, retries: Count::new() };
+            assert_eq!(http.reach(&url), Ok(expected), "{allowed}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod access;
 mod cloud;
 mod failure;
 mod file_catalog;
-pub mod file_tables;
+pub(crate) mod file_tables;
 mod files;
 mod glob;
 mod guard;
@@ -18,6 +18,7 @@ mod paths;
 mod stores;
 
 pub use access::{AllowHosts, AllowPaths};
+pub(crate) use failure::sentence as store_failure;
 pub(crate) use files::Files;
 pub(crate) use glob::FoundFile;
 pub use options::FileOptions;

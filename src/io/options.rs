@@ -39,7 +39,7 @@ impl FileOptions {
         self.check_upload()?;
         match Location::parse(location)? {
             Location::Local(path) => {
-                let path = std::path::absolute(self.allow_paths.check(&path)?);
+                let path = std::path::absolute(self.allow_paths.check_target(&path)?);
                 let failed = |error| Error::Data(format!("cannot write '{location}': {error}"));
                 Ok(Location::Local(path.map_err(failed)?))
             }

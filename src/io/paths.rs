@@ -15,10 +15,43 @@ use super::glob::{GLOB_CHARACTERS, glob};
 pub enum Found {
     /// one file
     File(PathBuf),
-    /// a folder, with the files in it and in its `key=value` folders
-    Folder(PathBuf, Vec<PathBuf>),
+    /// a folder
+    Folder(Folder),
     /// all that a glob matched
     Glob(Vec<PathBuf>),
+}
+
+/// The files of a folder and of its `key=value` folders.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub struct Folder {
+    /// where it is
+    pub path: PathBuf,
+    /// the files that are read, sorted
+    pub files: Vec<PathBuf>,
+    /// those that are not, because their name or that of a folder of theirs starts with a dot or an underscore
+    pub left_out: Vec<PathBuf>,
+    /// in a store, files in other folders
+    pub nested: Vec<PathBuf>,
+}
+
+impl Folder {
+    /// Takes in a file, by its path in the folder: as a listing gives it, with `/`.
+    pub fn add(&mut self, path_in_folder: &str) {
+        let file = self.path.join(path_in_folder);
+        let folders = path_in_folder.rsplit_once('/').map_or("", |(folders, _)| folders);
+        if !folders.is_empty() && !folders.split('/').all(|name| name.contains('=')) {
+            self.nested.push(file);
+        } else if path_in_folder.split('/').any(is_hidden) {
+            self.left_out.push(file);
+        } else {
+            self.files.push(file);
+        }
+    }
+}
+
+/// Writers put markers into files with an underscore.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with(['.', '_'])
 }
 
 /// Finds what `path` names. A file or folder whose name looks like a glob goes before the glob.
@@ -33,11 +66,11 @@ pub fn find(path: &str, allowed: &AllowPaths) -> Result<Found> {
     let given = Path::new(path);
     match fs::metadata(given) {
         Ok(meta) if meta.is_dir() => {
-            let mut files = Vec::new();
-            files_of_folder(given, &mut files).map_err(|e| unreadable(path, &e))?;
-            files.retain(|file| allowed.check(file).is_ok());
-            files.sort();
-            Ok(Found::Folder(given.to_owned(), files))
+            let mut folder = Folder { path: given.to_owned(), ..Folder::default() };
+            files_of_folder(given, false, &mut folder).map_err(|e| unreadable(path, &e))?;
+            folder.files.retain(|file| allowed.check(file).is_ok());
+            folder.files.sort();
+            Ok(Found::Folder(folder))
         }
         Ok(_) => Ok(Found::File(given.to_owned())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => missing(path, given),
@@ -53,30 +86,15 @@ fn matching(pattern: &str, allowed: &AllowPaths) -> Result<Found> {
     Ok(Found::Glob(files))
 }
 
-/// A file below `folder` and its `key=value` folders that [`find`] leaves out, and that ends like those it finds.
-pub fn left_out(folder: &Path, ending: &str) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder).ok()?.flatten();
-    entries.map(|entry| entry.path()).find_map(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() {
-            name.contains('=').then(|| left_out(&path, ending)).flatten()
-        } else {
-            (name.starts_with(['.', '_']) && name.ends_with(ending)).then_some(path)
-        }
-    })
-}
-
-fn files_of_folder(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn files_of_folder(folder: &Path, hidden: bool, found: &mut Folder) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with(['.', '_']) {
-            continue;
-        }
+        let hidden = hidden || is_hidden(&name);
         if !path.is_dir() {
-            files.push(path);
+            if hidden { &mut found.left_out } else { &mut found.files }.push(path);
         } else if name.contains('=') {
-            files_of_folder(&path, files)?;
+            files_of_folder(&path, hidden, found)?;
         }
     }
     Ok(())
@@ -147,7 +165,7 @@ mod tests {
     fn names(folder: &tempfile::TempDir, path: &str) -> Vec<String> {
         let files = match find(&format!("{}/{path}", folder.path().display()), &AllowPaths::all()).unwrap() {
             Found::File(file) => vec![file],
-            Found::Folder(_, files) | Found::Glob(files) => files,
+            Found::Folder(Folder { files, .. }) | Found::Glob(files) => files,
         };
         files.iter().map(|file| file.strip_prefix(folder.path()).unwrap().display().to_string()).collect()
     }

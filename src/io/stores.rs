@@ -63,7 +63,7 @@ impl Stores {
                 // a listed host; its address, and where it redirects to, is checked with each request
                 options.allow_hosts.reach(url)?;
                 if let Ok(store) = self.registered.get_store(url) {
-                    return Ok(store);
+                    return Ok(Guarded::store(store, options));
                 }
                 Ok(Arc::new(HttpStore::web(url.clone(), http())))
             }
@@ -93,12 +93,21 @@ impl Stores {
 
     /// A store in a cloud. It is kept, with its connections and the credentials that it has fetched.
     fn cloud(&self, url: &Url, options: &FileOptions) -> Result<Arc<dyn ObjectStore>> {
+        let (scheme, name) = (url.scheme(), url.host_str().unwrap_or_default());
+        // clients take a user name for a container, and the name behind it for an account
+        if !url.username().is_empty() || url.password().is_some() || url.port().is_some() {
+            return query_err!(
+                "a '{scheme}://' location names more than a bucket or container: write {scheme}://NAME/path; where it \
+                 is and who asks for it is the configuration of the process"
+            );
+        }
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = opened.get(url.as_str()) {
+        let root = format!("{scheme}://{name}");
+        if let Some(store) = opened.get(&root) {
             return Ok(Arc::clone(store));
         }
         let store = super::cloud::open(url, options)?;
-        opened.insert(url.to_string(), Arc::clone(&store));
+        opened.insert(root, Arc::clone(&store));
         Ok(store)
     }
 }

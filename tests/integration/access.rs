@@ -1,12 +1,17 @@
 //! What a session may reach: hosts before they are looked up or connected to, files before they are touched.
 use std::fs;
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::common::config::ExtensionOptions;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_semantic::config::SemanticOptions;
 use datafusion_semantic::session;
+use futures::StreamExt;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use url::Url;
 
 use crate::server::{Server, answer, redirect};
 
@@ -265,4 +270,57 @@ async fn a_program_says_what_queries_reach_and_set_does_not() {
     assert!(query(&shell, &download).await.is_ok());
     let error = query(&shell, "SET semantic.allow_hosts = 'a b'").await.unwrap_err();
     assert!(error.contains("semantic.allow_hosts: 'a b' is not a host: write 'all', or a list"), "{error}");
+}
+
+#[tokio::test]
+async fn credentials_are_not_sent_to_the_account_that_a_location_names() {
+    let ctx = session::new().unwrap();
+    for location in
+        ["az://c@other.blob.core.windows.net/x.csv", "s3://user:SECRET@bucket/x.csv", "s3://bucket:81/x.csv"]
+    {
+        let sql = format!("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '{location}'");
+        let error = query(&ctx, &sql).await.unwrap_err();
+        assert!(error.contains("names more than a bucket or container"), "{error}");
+        assert!(!error.contains("SECRET"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn errors_of_tables_show_no_user_name_and_password() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/none.csv" => answer("404 Not Found", "", b""),
+        "/broken.csv" => answer("500 Internal Server Error", "", b""),
+        _ => answer("200 OK", "", b"no table"),
+    });
+    let ctx = session::new().unwrap();
+    query(&ctx, "SET semantic.file_retries = 0").await.unwrap();
+    for (name, expected) in [
+        ("none.csv", "file not found: 'http://127.0.0.1"),
+        ("broken.csv", "the server answered 500"),
+        ("x.txt", ".txt is not supported"),
+        ("x.parquet", "as Parquet"),
+        ("x.arrow", "as Arrow"),
+        ("x%FF.csv", "cannot be listed"),
+    ] {
+        let sql = format!("SELECT * FROM 'http://user:SECRET@127.0.0.1:{}/{name}'", server.port);
+        let error = query(&ctx, &sql).await.unwrap_err();
+        assert!(error.contains(expected) && !error.contains("SECRET"), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_registered_store_is_written_to_only_where_that_is_allowed() {
+    let store = Arc::new(InMemory::new());
+    let url = Url::parse("http://files.example").unwrap();
+    for (allowed, expected) in [("false", 0), ("true", 1)] {
+        let options = options(&[("allow_hosts", "files.example"), ("allow_upload", allowed)]);
+        let ctx = session::with_options(options).unwrap();
+        ctx.register_object_store(&url, Arc::clone(&store) as _);
+        // without the check of the statement, as other front ends run it
+        let frame = ctx.sql("COPY (SELECT 1) TO 'http://files.example/a.csv'").await.unwrap();
+        let outcome = frame.collect().await;
+        assert_eq!(outcome.is_ok(), allowed == "true", "{outcome:?}");
+        let written: Vec<_> = store.list(None).collect().await;
+        assert_eq!(written.len(), expected);
+    }
 }

@@ -194,3 +194,25 @@ async fn a_query_that_is_dropped_asks_for_nothing_more() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(server.take().len(), 0);
 }
+
+#[tokio::test]
+async fn a_table_that_takes_too_long_is_given_up() {
+    let server = Server::start(|_| {
+        std::thread::sleep(Duration::from_secs(3));
+        answer("200 OK", "", b"id\n1\n")
+    });
+    let (ctx, _) = mock::session().await.unwrap();
+    datafusion_semantic::session::sql(&ctx, "SET semantic.file_timeout = 1").await.unwrap();
+    let started = Instant::now();
+    let sql = format!("SELECT * FROM '{}/x.csv'", server.url());
+    let error = datafusion_semantic::session::sql(&ctx, &sql).await.unwrap_err().to_string();
+    assert!(error.contains("it took longer than 1 s: semantic.file_timeout"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn requests_are_not_made_again_without_end() {
+    let error = query("SET semantic.file_retries = 21").await.unwrap_err();
+    assert!(error.contains("semantic.file_retries must be a number from 0 to 20, found '21'"), "{error}");
+    assert!(query("SET semantic.file_retries = 20").await.is_ok());
+}

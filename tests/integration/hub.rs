@@ -80,7 +80,7 @@ fn write(root: &Path, path: &str, content: &[u8]) {
 }
 
 fn decoded(path: &str) -> PathBuf {
-    path.replace("%20", " ").into()
+    path.replace("%20", " ").replace("%C3%A9", "é").into()
 }
 
 fn hub_answer(request: &Request, root: &Path, content: &str) -> Vec<u8> {
@@ -268,4 +268,52 @@ fn a_restricted_session_reaches_the_hub_and_where_it_is_allowed_to_redirect() {
     assert_eq!(hub.content.take_paths(), [""; 0]);
     let hosts = format!("hf://datasets, 127.0.0.1:{}", hub.content.port);
     assert_eq!(hub.rows(&sql(&hosts, "images/a.png")).last().unwrap(), "content of a");
+}
+
+#[test]
+fn a_folder_is_read_with_its_partitions_or_says_why_not() {
+    let hub = Hub::start();
+    // however the revision is written
+    for repository in ["x/y@main", "x/y@~parquet", "x/y@refs/convert/parquet", "x/y"] {
+        let sql = format!("SELECT count(*), sum(CAST(part AS INT)) FROM 'hf://datasets/{repository}/data/'");
+        assert_eq!(hub.rows(&sql), ["3,4"], "{repository}");
+    }
+    write(hub.folder.path(), "p/abcé.csv", b"id\n1\n");
+    assert_eq!(hub.rows("SELECT count(*) FROM 'hf://datasets/x/y@main/p'"), ["1"]);
+
+    let error = hub.error("SELECT count(*) FROM 'hf://datasets/x/y'", None);
+    let expected = "folder 'hf://datasets/x/y' holds no file to read, folders below it do ('hf://datasets/x/y/data/part=1/rows.csv'): name them";
+    assert!(error.contains(expected), "{error}");
+    let error = hub.error("SELECT count(*) FROM 'hf://datasets/x/y@v1/images'", None);
+    assert!(error.contains("folder 'hf://datasets/x/y@v1/images' holds no file to read"), "{error}");
+
+    for hidden in ["part=2/_old.csv", "part=2/.x.csv", "_part=3/rows.csv"] {
+        write(hub.folder.path(), &format!("data/{hidden}"), b"id,name\n9,nine\n");
+        let error = hub.error("SELECT count(*) FROM 'hf://datasets/x/y/data'", None);
+        let expected = format!("'hf://datasets/x/y/data/{hidden}' is hidden or a marker");
+        assert!(error.contains(&expected), "{error}");
+        fs::remove_file(hub.folder.path().join("data").join(hidden)).unwrap();
+    }
+}
+
+#[test]
+fn a_listing_that_goes_round_in_a_circle_ends() {
+    let pages = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |request| {
+        // so that a client that follows it ends too
+        if pages.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 50 {
+            return answer("404 Not Found", "", b"");
+        }
+        let next = if request.path.ends_with("cursor=1") { 2 } else { 1 };
+        let path = request.path.split('?').next().unwrap();
+        answer("200 OK", &format!("link: <{path}?cursor={next}>; rel=\"next\"\r\n"), b"[]")
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_semsql"))
+        .args(["-c", "SELECT * FROM glob('hf://datasets/x/y/*')"])
+        .env("HF_ENDPOINT", server.url())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("its listing does not end: a page of it is listed twice"), "{error}");
+    assert_eq!(server.take().len(), 3);
 }

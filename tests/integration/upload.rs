@@ -85,3 +85,12 @@ async fn what_cannot_be_written_is_explained() {
         assert!(error.contains(&expected) && !error.contains("SECRET"), "{call}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_location_may_go_up_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("in")).unwrap();
+    let location = folder.path().join("in/../copies/a.txt").display().to_string();
+    assert!(query(&format!("SELECT upload(x'61', '{location}') AS at")).await.unwrap().contains(&location));
+    assert_eq!(fs::read_to_string(folder.path().join("copies/a.txt")).unwrap(), "a");
+}

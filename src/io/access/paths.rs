@@ -45,6 +45,12 @@ impl AllowPaths {
         }
     }
 
+    /// As [`Self::check`], for what is to be written to: without links and `..` where every path is allowed too.
+    pub(crate) fn check_target(&self, path: &Path) -> Result<PathBuf> {
+        let path = self.check(path)?;
+        Ok(real(&path).unwrap_or(path))
+    }
+
     fn covers(&self, real_path: &Path) -> bool {
         self.paths.iter().any(|allowed| real(allowed).is_some_and(|allowed| real_path.starts_with(allowed)))
     }
