@@ -3,12 +3,14 @@
 //! `cargo bench --bench images -- PATTERN [SIDE] [files]`: the bytes of the files that match are read before the clock
 //! starts, or by the query itself with `files`; the results are kept in memory. `SET='semantic.cache_bytes = 0'` in the
 //! environment sets an option. Without arguments it does nothing.
+mod process;
+
 use std::time::Instant;
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::common::Result;
-use datafusion::prelude::SessionContext;
 use datafusion_semantic::session;
+
+use process::{cpu_seconds, peak_mib, print, run};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,29 +44,4 @@ fn main() -> Result<()> {
         ));
         Ok(())
     })
-}
-
-/// Runs a statement to its end, keeps its rows, and counts them.
-async fn run(ctx: &SessionContext, sql: &str) -> Result<usize> {
-    Ok(session::sql(ctx, sql).await?.collect().await?.iter().map(RecordBatch::num_rows).sum())
-}
-
-/// What the process has used of all processors, in hundredths of a second; 0 where there is no /proc.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // behind the name, which may hold anything: state is the 3rd field, user and system time the 14th and 15th
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-/// The most memory that the process had at a time; 0 where there is no /proc.
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) / 1024
-}
-
-#[expect(clippy::print_stdout, reason = "the result")]
-fn print(line: &str) {
-    println!("{line}");
 }

@@ -2,13 +2,15 @@
 //!
 //! `cargo bench --bench rows -- FILE ROWS MODEL THREADS [QUERIES]`; `FILE` has a column `text`. `QUERIES` run at once,
 //! each over all of the rows with a text of its own before them. Without arguments it does nothing.
+mod process;
+
 use std::time::Instant;
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::common::{Result, exec_datafusion_err};
-use datafusion::prelude::SessionContext;
 use datafusion_semantic::session;
 use futures::future::try_join_all;
+
+use process::{cpu_seconds, peak_mib, print, run};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -37,29 +39,4 @@ fn main() -> Result<()> {
         ));
         Ok(())
     })
-}
-
-/// Runs a statement to its end and counts its rows.
-async fn run(ctx: &SessionContext, sql: &str) -> Result<usize> {
-    Ok(session::sql(ctx, sql).await?.collect().await?.iter().map(RecordBatch::num_rows).sum())
-}
-
-/// What the process has used of all processors, in hundredths of a second; 0 where there is no /proc.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // behind the name, which may hold anything: state is the 3rd field, user and system time the 14th and 15th
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-/// The most memory that the process had at a time; 0 where there is no /proc.
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) / 1024
-}
-
-#[expect(clippy::print_stdout, reason = "the result")]
-fn print(line: &str) {
-    println!("{line}");
 }

@@ -3,6 +3,8 @@
 //! `cargo bench --bench vector_search -- VECTORS QUERIES [rows=N] [queries=N] [k=N] [rounds=N] [from=memory|file]
 //! [sql=limit|cross|row_number|lateral]`. Both files have columns `id` and `embedding`. Each round searches with other
 //! queries; the median counts. Without arguments it does nothing.
+mod process;
+
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::Instant;
@@ -12,6 +14,8 @@ use datafusion::arrow::datatypes::Float32Type;
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 use datafusion::prelude::SessionContext;
 use datafusion_semantic::session;
+
+use process::{cpu_seconds, peak_mib, print, run};
 
 /// That of the command.
 #[global_allocator]
@@ -116,29 +120,4 @@ fn sum(items: &[f32]) -> f32 {
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Runs a statement to its end and counts its rows.
-async fn run(ctx: &SessionContext, sql: &str) -> Result<usize> {
-    Ok(session::sql(ctx, sql).await?.collect().await?.iter().map(RecordBatch::num_rows).sum())
-}
-
-/// What the process has used of all processors, in hundredths of a second; 0 where there is no /proc.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // behind the name, which may hold anything: state is the 3rd field, user and system time the 14th and 15th
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-/// The most memory that the process had at a time; 0 where there is no /proc.
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) / 1024
-}
-
-#[expect(clippy::print_stdout, reason = "the result")]
-fn print(line: &str) {
-    println!("{line}");
 }
