@@ -16,7 +16,7 @@ use super::described;
 use super::images::{map_images, planned_images};
 use super::numbers::{check_whole, whole_numbers, within};
 use super::{Function, IMAGE_SLICE_ROWS};
-use crate::image::crop;
+use crate::image::{MAX_PIXELS, crop};
 use crate::planner::When;
 use crate::types::image::ImageType;
 
@@ -57,7 +57,9 @@ impl ScalarUDFImpl for Crop {
             false => Ok(None),
         };
         Ok(Arc::new(match (side(3)?, side(4)?, mode) {
-            (Some(width), Some(height), Some(mode)) => ImageType::Fixed(width, height, mode).field(NAME),
+            (Some(width), Some(height), Some(mode)) if u64::from(width) * u64::from(height) <= MAX_PIXELS => {
+                ImageType::Fixed(width, height, mode).field(NAME)
+            }
             _ => ImageType::Any(mode).field(NAME),
         }))
     }

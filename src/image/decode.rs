@@ -143,6 +143,9 @@ pub fn decode(bytes: &[u8], mode: Option<Mode>, options: &DecodeOptions) -> Resu
     ImageFile::open(bytes, options)?.decode(mode, None)
 }
 
+/// So many bytes may the metadata of a PNG file have, more than the file.
+const PNG_METADATA: u64 = 8 << 20;
+
 /// The codecs of the `image` crate.
 fn open_other<'a>(
     format: Format,
@@ -151,7 +154,13 @@ fn open_other<'a>(
 ) -> Result<Box<dyn ImageDecoder + 'a>> {
     let reader = Cursor::new(bytes);
     let decoder = match format {
-        Format::Png => PngDecoder::new(reader).map(|decoder| Box::new(decoder) as Box<dyn ImageDecoder>),
+        Format::Png => {
+            // a colour profile is unpacked as the header is read
+            let mut limits = image::Limits::no_limits();
+            limits.max_alloc = Some(bytes.len() as u64 + PNG_METADATA);
+            let decoder = PngDecoder::with_limits(reader, limits);
+            decoder.map(|decoder| Box::new(decoder) as Box<dyn ImageDecoder>)
+        }
         Format::Tiff => TiffDecoder::new(reader).map(|decoder| Box::new(decoder) as _),
         Format::Gif => GifDecoder::new(reader).map(|decoder| Box::new(decoder) as _),
         Format::Bmp => BmpDecoder::new(reader).map(|decoder| Box::new(decoder) as _),

@@ -226,8 +226,8 @@ impl<'a> ImageColumn<'a> {
                     Depth::F32 => channels.as_primitive::<Float32Type>().values().inner(),
                 };
                 let size = usize::try_from(tensors.value_length()).unwrap_or_default() * mode.depth().bytes();
-                let start =
-                    usize::try_from(tensors.value_offset(row)).unwrap_or_default() * mode.depth().bytes();
+                // Arrow's own offset is an i32
+                let start = row * size;
                 Image::new(width, height, mode, &channels[start..start + size]).map(Some)
             }
         }

@@ -129,17 +129,18 @@ pub fn bad() -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// A PNG of 64 x 64 grey pixels with compressed text of 64 MiB, which is nobody's business.
+/// A PNG of 64 x 64 grey pixels with compressed texts and a colour profile of 64 MiB each, which are nobody's business.
 pub fn png_with_long_text() -> Vec<u8> {
     let text = vec![b'a'; 64 << 20];
     let mut zlib = flate2::write::ZlibEncoder::new(vec![], flate2::Compression::best());
     std::io::Write::write_all(&mut zlib, &text).unwrap();
     let packed = zlib.finish().unwrap();
     let ztxt = png_chunk(*b"zTXt", &[b"Comment\0\0".to_vec(), packed.clone()].concat());
-    let itxt = png_chunk(*b"iTXt", &[b"XML:com.adobe.xmp\0\x01\0\0\0".to_vec(), packed].concat());
+    let itxt = png_chunk(*b"iTXt", &[b"XML:com.adobe.xmp\0\x01\0\0\0".to_vec(), packed.clone()].concat());
     let whole = encode(picture(64, 64, Mode::L), Encoding::new("png", None).unwrap()).unwrap();
     // behind the signature and the header
-    [&whole[..33], &ztxt, &itxt, &whole[33..]].concat()
+    let iccp = png_chunk(*b"iCCP", &[b"profile\0\0".to_vec(), packed].concat());
+    [&whole[..33], &iccp, &ztxt, &itxt, &whole[33..]].concat()
 }
 
 /// The JPEG with this EXIF orientation, or with any bytes as EXIF.

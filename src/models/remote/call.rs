@@ -103,6 +103,8 @@ impl Target {
                 };
                 sending.failures += 1;
                 if let Some(wait) = wait.filter(|wait| *wait > LONGEST_WAIT) {
+                    // nobody else asks before then
+                    let _ = sending.refused(Some(wait));
                     return Err(self.error(format_args!(
                         "{reason}; it asks to wait {} s, longer than the {} s that a query waits: try again later",
                         wait.as_secs(),

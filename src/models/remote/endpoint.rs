@@ -281,11 +281,18 @@ impl Drop for Entered {
         state.orphans.retain(|job| job.is_wanted());
         for job in &self.jobs {
             if !job.is_wanted() {
-                state.jobs.remove(&job.key);
+                forget(&mut state.jobs, job);
             }
         }
         drop(guard);
         self.endpoint.changed.notify_waiters();
+    }
+}
+
+/// Removes `job`, and not another one of the same input that was asked for later.
+fn forget(jobs: &mut HashMap<JobKey, Weak<Job>>, job: &Arc<Job>) {
+    if jobs.get(&job.key).is_some_and(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(job))) {
+        jobs.remove(&job.key);
     }
 }
 
@@ -407,7 +414,7 @@ impl Sending {
                 None => Ok((Arc::clone(&embeddings), row)),
                 Some((_, error)) => Err(Refused { error: error.clone(), refused: false }),
             });
-            state.jobs.remove(&job.key);
+            forget(&mut state.jobs, job);
         }
         drop(state);
         self.end();
@@ -419,7 +426,7 @@ impl Sending {
         let mut state = self.endpoint.state();
         for job in &self.jobs {
             let _ = job.outcome.set(Err(Refused { error: error.clone(), refused: true }));
-            state.jobs.remove(&job.key);
+            forget(&mut state.jobs, job);
         }
         drop(state);
         self.end();
@@ -441,7 +448,7 @@ impl Drop for Sending {
             if job.is_wanted() {
                 state.orphans.push(job);
             } else {
-                state.jobs.remove(&job.key);
+                forget(&mut state.jobs, &job);
             }
         }
         drop(guard);

@@ -42,7 +42,7 @@ impl Failure {
             429 if said.is_quota() => Self::Query(format!(
                 "{reason}; the quota of this key is used up: see the provider's billing page"
             )),
-            401 | 403 => {
+            _ if matches!(status.as_u16(), 401 | 403) || said.is_about_key => {
                 Self::Query(format!("{reason}; check the key: where it comes from, and what it may do"))
             }
             404 => Self::Query(format!("{reason}; check the model's name and the base_url")),
@@ -83,6 +83,8 @@ struct Said {
     parameter: Option<String>,
     message: Option<String>,
     wait: Option<Duration>,
+    /// Google says so with status 400.
+    is_about_key: bool,
 }
 
 impl Said {
@@ -96,7 +98,9 @@ impl Said {
         let message =
             [&error["message"], &error["detail"], &error["error"]].into_iter().find_map(Value::as_str);
         let details = error["details"].as_array().into_iter().flatten();
+        let reason = details.clone().find_map(|detail| word(&detail["reason"]));
         Self {
+            is_about_key: reason.is_some_and(|reason| reason.starts_with("API_KEY_")),
             // some give the status once more as the code
             code: word(&error["code"])
                 .filter(|code| code.parse::<u16>().is_err())
@@ -118,7 +122,8 @@ impl Said {
         if let Some(code) = self.code.as_ref().or(self.kind.as_ref()).filter(safe) {
             reason = format!("{reason} ({code})");
         }
-        let about_key = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let about_key =
+            self.is_about_key || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         if let Some(message) = self.message.as_ref().filter(safe).filter(|_| !about_key) {
             let message: Vec<_> = message.split_whitespace().collect();
             let message: String = message.join(" ").chars().take(LONGEST_MESSAGE).collect();
@@ -146,6 +151,15 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A wrong key is wrong for every input: no request is halved for it.
+    #[test]
+    fn a_wrong_key_with_status_400() {
+        let body = r#"{"error": {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT",
+            "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]}}"#;
+        let Failure::Query(reason) = failure(400, body) else { panic!("not the query's") };
+        assert!(reason.contains("check the key"), "{reason}");
+    }
 
     fn failure(status: u16, body: &str) -> Failure {
         Failure::of_answer(StatusCode::from_u16(status).unwrap(), &Told::default(), body.as_bytes(), None)

@@ -33,7 +33,8 @@ impl Told {
             // some servers say -1 for what they do not know
             let remaining = header(&format!("x-ratelimit-remaining-{kind}"))?.parse().ok()?;
             let reset = wait(header(&format!("x-ratelimit-reset-{kind}"))?, now)?;
-            Some(Left { remaining, reset })
+            // what lasts longer, a quota of a day, is an error once a request is refused
+            (reset <= LONGEST_RESET).then_some(Left { remaining, reset })
         };
         Self {
             retry_after: milliseconds
@@ -45,6 +46,9 @@ impl Told {
         }
     }
 }
+
+/// Windows of limits are minutes, as a rule.
+const LONGEST_RESET: Duration = Duration::from_mins(2);
 
 /// Seconds from `1`, `0.5`, `20ms`, `1s`, `6m0s`, `1h2m3.5s`, seconds since 1970, an ISO 8601 time or an HTTP date.
 fn wait(value: &str, now: DateTime<Utc>) -> Option<Duration> {

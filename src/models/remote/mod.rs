@@ -121,7 +121,7 @@ impl RemoteProvider {
                 known.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" and ")
             );
         }
-        let native = options.dimensions.or(known.map(|known| known.dimensions));
+        let native = known.map(|known| known.dimensions).or(options.dimensions);
         if let (Some(known), Some(asked)) = (known, request.dimensions) {
             check_length(known, asked)?;
         }
@@ -211,7 +211,11 @@ impl RemoteModel {
         let of_model = self.known.and_then(|known| known.max_request_tokens).unwrap_or(limits.tokens);
         let limits = Limits {
             inputs: options.max_inputs.map_or(limits.inputs, |inputs| inputs.min(limits.inputs)),
-            tokens: options.max_request_tokens.unwrap_or(of_model),
+            // a request of more would be refused each time
+            tokens: options
+                .max_request_tokens
+                .unwrap_or(of_model)
+                .min(options.tokens_per_minute.unwrap_or(usize::MAX)),
             bytes: limits.bytes,
         };
         let pace = PaceOptions {

@@ -135,6 +135,9 @@ impl Answer {
             let Some(found) = vector.append_to(&mut values) else {
                 return wrong("a vector that is no base64 of 32-bit floats".to_owned());
             };
+            if found == 0 {
+                return wrong("a vector without numbers".to_owned());
+            }
             let expected = *length.get_or_insert(found);
             if found != expected {
                 return wrong(format!("a vector of {found} dimensions, expected {expected}"));
