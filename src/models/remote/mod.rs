@@ -121,7 +121,7 @@ impl RemoteProvider {
                 known.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" and ")
             );
         }
-        let native = known.map(|known| known.dimensions).or(options.dimensions);
+        let native = options.dimensions.or(known.map(|known| known.dimensions));
         if let (Some(known), Some(asked)) = (known, request.dimensions) {
             check_length(known, asked)?;
         }
