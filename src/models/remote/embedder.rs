@@ -139,12 +139,20 @@ impl RemoteModel {
             if !refused || estimate(&texts[row]) <= target.max_input_tokens {
                 continue;
             }
-            let mut windows = windows(&texts[row], target.max_input_tokens);
+            // every window is a text of its own, with the prefix that texts have
+            let prefix = self.prefix.as_str();
+            let text = texts[row].strip_prefix(prefix).unwrap_or(&texts[row]);
+            let of_prefix = if prefix.is_empty() { 0 } else { estimate(prefix) };
+            let most = target.max_input_tokens.saturating_sub(of_prefix).max(1);
+            let mut windows = windows(text, most);
             if self.options.long_text == LongText::Truncate {
                 windows.truncate(1);
             }
             cut.push((row, windows.iter().map(|window| estimate(window)).collect()));
-            inputs.extend(windows.into_iter().map(|window| (Input::Text(window.into()), estimate(window))));
+            inputs.extend(windows.into_iter().map(|window| {
+                let window = self.prefixed(window);
+                (Input::Text(window.as_ref().into()), estimate(&window))
+            }));
         }
         if cut.is_empty() {
             return Ok(());

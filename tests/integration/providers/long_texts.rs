@@ -82,3 +82,27 @@ async fn are_not_given_to_a_provider_that_would_cut_them_silently() {
     );
     assert!(server.requests().iter().all(|request| inputs(request).iter().all(|text| text.len() < 40)));
 }
+
+/// A model that wants to be told what a text is, is told so for each of its windows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_have_the_prefix_of_their_text() {
+    let (ctx, server) = with_server(short_model).await;
+    for option in ["max_input_tokens = 10", "long_text = 'average'", "document_prefix = 'passage: '"] {
+        set(&ctx, &format!("providers.test.{option}")).await;
+    }
+    run(
+        &ctx,
+        &SQL.replace("(t)", "(t, input_type => 'document')")
+            .replace(" v(t, input_type => 'document')", " v(t)"),
+    )
+    .await
+    .unwrap();
+    let texts: Vec<String> = server.requests().iter().flat_map(inputs).map(Into::into).collect();
+    assert!(
+        texts.iter().all(|text| text.starts_with("passage: ") && text.matches("passage: ").count() == 1),
+        "{texts:?}"
+    );
+    for word in ["aaaaaaaaa", "ccccccccc", "fffffffff"] {
+        assert!(texts.iter().any(|text| text.len() <= 40 && text.contains(word)), "{texts:?}");
+    }
+}
