@@ -97,7 +97,7 @@ async fn windows_have_the_prefix_of_their_text() {
     )
     .await
     .unwrap();
-    let texts: Vec<String> = server.requests().iter().flat_map(inputs).map(Into::into).collect();
+    let texts: Vec<String> = server.requests().iter().flat_map(inputs).collect();
     assert!(
         texts.iter().all(|text| text.starts_with("passage: ") && text.matches("passage: ").count() == 1),
         "{texts:?}"
