@@ -37,6 +37,7 @@ pub mod image;
 mod inference;
 pub mod io;
 pub mod models;
+mod pixels;
 pub mod planner;
 mod register;
 pub mod session;

@@ -38,10 +38,10 @@ use super::stream::CallStream;
 ///   when a slice has room for it, so what is above and what is below work at the same time.
 /// - Equal inputs of a call are computed once in a query, over all its operators and partitions, as long as the
 ///   results take no more than `semantic.cache_bytes`. Not for volatile functions.
-/// - Memory: the slices in flight and those results, both taken from the memory pool; and the images from which
-///   arguments are made, one row's for each core. Where the pool is short, slices are made smaller and fewer, and the
+/// - Memory: the slices in flight and those results, both taken from the memory pool; and the images that
+///   are decoded, one row's for each core. Where the pool is short, slices are made smaller and fewer, and the
 ///   results are forgotten; one row at a time always goes on, unless it takes more than the whole pool.
-/// - Dropping the stream aborts the tasks; the work of one row on a thread for blocking work may end unobserved.
+/// - Dropping the stream aborts the tasks; the work of one row on a thread for pixels may end unobserved.
 #[derive(Debug)]
 pub struct AsyncCallsExec {
     calls: Vec<Arc<Call>>,
@@ -180,7 +180,8 @@ impl ExecutionPlan for AsyncCallsExec {
         let memory = Arc::new(Memory::new(&context, partition, functions.join(", ")));
         let calls = self.calls.iter().map(|call| {
             let (call, config, memory) = (Arc::clone(call), Arc::clone(config), Arc::clone(&memory));
-            Arc::new(RunningCall::new(call, &query, &schema, config, memory, metrics.clone()))
+            let body = self.queries.body(call.function.name());
+            Arc::new(RunningCall::new(call, body, &query, &schema, config, memory, metrics.clone()))
         });
         let max_rows = self.calls.iter().filter_map(|call| call.max_rows());
         let max_rows = max_rows.fold(query.settings().slice_rows, usize::min);

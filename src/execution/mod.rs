@@ -27,4 +27,4 @@ pub use async_calls::AsyncCallsExec;
 pub use nearest_join::NearestJoinExec;
 pub(crate) use nearest_join::{Distance, Of, WantedPairs};
 pub use progress::{Progress, progress};
-pub(crate) use query::Queries;
+pub(crate) use query::{Bodies, Queries};

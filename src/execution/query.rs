@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use datafusion::common::HashMap;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::logical_expr::ScalarUDF;
 use tokio::sync::Semaphore;
 
 use super::memory::limit;
@@ -15,13 +16,28 @@ use crate::inference::Spend;
 ///
 /// A query is known by its task context, which all its partitions have in common. What it shares is kept until the
 /// plan is dropped, or run in another context after this one is gone: its operators need not run at the same time.
-#[derive(Debug, Default)]
-pub(crate) struct Queries(Mutex<Vec<(Weak<TaskContext>, Arc<Query>)>>);
+#[derive(Debug)]
+pub(crate) struct Queries {
+    running: Mutex<Vec<(Weak<TaskContext>, Arc<Query>)>>,
+    bodies: Bodies,
+}
+
+/// The synchronous bodies of the async functions that wait for nothing, by name.
+pub(crate) type Bodies = HashMap<String, Arc<ScalarUDF>>;
 
 impl Queries {
+    pub(crate) fn new(bodies: Bodies) -> Self {
+        Self { running: Mutex::default(), bodies }
+    }
+
+    /// The body of a function that waits for nothing.
+    pub(super) fn body(&self, function: &str) -> Option<Arc<ScalarUDF>> {
+        self.bodies.get(function).cloned()
+    }
+
     /// The query that runs in `context`.
     pub(super) fn of(&self, context: &Arc<TaskContext>) -> Arc<Query> {
-        let mut queries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queries = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         queries.retain(|(context, _)| context.strong_count() > 0);
         let context_ref = Arc::downgrade(context);
         if let Some((_, query)) = queries.iter().find(|(known, _)| known.ptr_eq(&context_ref)) {

@@ -1,6 +1,6 @@
 //! An async call over slices of rows, in one partition of a running query.
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat, interleave, take};
@@ -8,11 +8,11 @@ use arrow::datatypes::Schema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, internal_err};
 use datafusion::execution::memory_pool::MemoryReservation;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
 use futures::future::try_join_all;
-use tokio::sync::Semaphore;
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::call::Call;
 use super::keys::{Key, identity, keys};
@@ -20,13 +20,8 @@ use super::memory::Memory;
 use super::query::Query;
 use super::results::Results;
 use super::size::{size, size_of_array};
-use crate::blocking::compute;
 use crate::inference::{Running, Usage};
-
-/// One for each core: who makes pixels holds one, so that the decoded images of a process are as many as its cores,
-/// whatever the partitions and slices in flight.
-static CORES: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+use crate::pixels;
 
 /// What an operator measures in one partition.
 #[derive(Debug, Clone)]
@@ -54,6 +49,8 @@ impl CallMetrics {
 #[derive(Debug)]
 pub(super) struct RunningCall {
     call: Arc<Call>,
+    /// The body of a function that waits for nothing.
+    body: Option<Arc<ScalarUDF>>,
     /// See [`Call::description`].
     description: String,
     config: Arc<ConfigOptions>,
@@ -69,6 +66,7 @@ pub(super) struct RunningCall {
 impl RunningCall {
     pub(super) fn new(
         call: Arc<Call>,
+        body: Option<Arc<ScalarUDF>>,
         query: &Query,
         schema: &Schema,
         config: Arc<ConfigOptions>,
@@ -85,6 +83,7 @@ impl RunningCall {
             ),
             results: query.results().filter(|_| call.can_be_shared(schema)),
             call,
+            body,
             config,
             metrics,
             memory,
@@ -201,8 +200,9 @@ impl RunningCall {
 
     /// Evaluates arguments made of pixels over `batch` and invokes the function.
     async fn compute_by_row(self: Arc<Self>, batch: RecordBatch) -> Result<ArrayRef> {
-        if self.call.returns_image {
-            return self.images_by_row(&batch).await;
+        if self.body.is_some() || self.call.returns_image {
+            let results = by_row(&batch, |row| Arc::clone(&self).result_of_row(row));
+            return concat_all(&results.try_collect::<Vec<_>>().await?);
         }
         let memory = self.memory.reservation();
         let args = self.arguments_by_row(&batch, &memory).await?;
@@ -224,25 +224,40 @@ impl RunningCall {
         self.call.args.iter().map(|arg| arg.evaluate(batch)).collect()
     }
 
-    /// The arguments for one row. The images that an image is made of are let go before the next row's are decoded,
-    /// and what is cancelled ends between two rows.
-    async fn arguments_of_row(&self, batch: &RecordBatch, row: usize) -> Result<Vec<ColumnarValue>> {
-        // the semaphore is never closed
-        let _permit = CORES.acquire().await;
-        let running = self.running.with_memory(self.memory.row());
-        compute(|| running.enter(|| self.arguments(&batch.slice(row, 1))))
+    /// What `work` makes of one row on a thread for pixels. What the row takes there is counted until it ends.
+    async fn on_pixels<T: Send + 'static>(
+        self: Arc<Self>,
+        row: RecordBatch,
+        work: impl FnOnce(&Self, &RecordBatch) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        pixels::run(move || self.running.with_memory(self.memory.row()).enter(|| work(&self, &row))).await
     }
 
-    /// The arguments, of which those for one row are made at a time.
+    /// The result of one row, whose arguments are let go before those of the next one are made.
+    async fn result_of_row(self: Arc<Self>, row: RecordBatch) -> Result<ArrayRef> {
+        let Some(body) = self.body.clone() else {
+            let args = Arc::clone(&self).on_pixels(row, Self::arguments).await?;
+            return self.invoke(args, 1).await;
+        };
+        let result = move |this: &Self, row: &RecordBatch| {
+            let args = this.function_args(this.arguments(row)?, 1);
+            let _timer = this.metrics.compute.timer();
+            body.invoke_with_args(args)?.into_array(1)
+        };
+        self.on_pixels(row, result).await
+    }
+
+    /// The arguments, made row by row.
     async fn arguments_by_row(
-        &self,
+        self: &Arc<Self>,
         batch: &RecordBatch,
         memory: &MemoryReservation,
     ) -> Result<Vec<ColumnarValue>> {
         let mut columns: Vec<Vec<ArrayRef>> = vec![vec![]; self.call.args.len()];
         let mut constants: Vec<Option<ScalarValue>> = vec![None; self.call.args.len()];
-        for row in 0..batch.num_rows() {
-            let args = self.arguments_of_row(batch, row).await?;
+        let rows = by_row(batch, |row| Arc::clone(self).on_pixels(row, Self::arguments));
+        futures::pin_mut!(rows);
+        while let Some(args) = rows.try_next().await? {
             for (position, arg) in args.into_iter().enumerate() {
                 match arg {
                     ColumnarValue::Scalar(value) if self.call.is_constant(position) => {
@@ -263,14 +278,14 @@ impl RunningCall {
         values.collect()
     }
 
-    /// Images of images, one row at a time for the same reasons.
-    async fn images_by_row(&self, batch: &RecordBatch) -> Result<ArrayRef> {
-        let mut images = vec![];
-        for row in 0..batch.num_rows() {
-            let args = self.arguments_of_row(batch, row).await?;
-            images.push(self.invoke(args, 1).await?);
+    fn function_args(&self, args: Vec<ColumnarValue>, number_rows: usize) -> ScalarFunctionArgs {
+        ScalarFunctionArgs {
+            args,
+            arg_fields: self.call.arg_fields.clone(),
+            number_rows,
+            return_field: Arc::clone(&self.call.return_field),
+            config_options: Arc::clone(&self.config),
         }
-        concat_all(&images)
     }
 
     /// Invokes the function, and makes sure of an array of `rows`.
@@ -282,13 +297,7 @@ impl RunningCall {
         // constant arguments have one result
         let constant = args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let number_rows = if constant && !self.call.is_volatile() { 1 } else { rows };
-        let args = ScalarFunctionArgs {
-            args,
-            arg_fields: self.call.arg_fields.clone(),
-            number_rows,
-            return_field: Arc::clone(&self.call.return_field),
-            config_options: Arc::clone(&self.config),
-        };
+        let args = self.function_args(args, number_rows);
         let waiting = self.metrics.waiting.clone();
         let result = {
             let _timer = waiting.timer();
@@ -303,6 +312,15 @@ impl RunningCall {
         }
         ScalarValue::try_from_array(&array, 0)?.to_array_of_size(rows)
     }
+}
+
+/// What `work` makes of each row, in the order of the rows; a few rows at a time.
+fn by_row<F: Future<Output = Result<T>>, T>(
+    batch: &RecordBatch,
+    work: impl Fn(RecordBatch) -> F,
+) -> impl futures::Stream<Item = Result<T>> {
+    let rows = (0..batch.num_rows()).map(move |row| work(batch.slice(row, 1)));
+    stream::iter(rows).buffered(pixels::threads())
 }
 
 fn concat_all(arrays: &[ArrayRef]) -> Result<ArrayRef> {

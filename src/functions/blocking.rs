@@ -1,11 +1,11 @@
-//! Running the body of a CPU-heavy function off the async workers.
+//! Running the body of a function that computes pixels off the async workers.
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl};
 
-use crate::blocking::blocking;
 use crate::inference::Running;
+use crate::pixels;
 
-/// Calls the synchronous body of `function` on a thread for blocking work, and makes an array of what it returns:
+/// Calls the synchronous body of `function` on a thread for pixels, and makes an array of what it returns:
 /// `DataFusion` takes a scalar of an async function for one row (apache/datafusion#20031 lists its limits).
 pub(super) async fn run_blocking<F>(function: &F, args: ScalarFunctionArgs) -> Result<ColumnarValue>
 where
@@ -13,6 +13,6 @@ where
 {
     let (function, rows) = (function.clone(), args.number_rows);
     let running = Running::current(1);
-    let value = blocking(move || running.enter(|| function.invoke_with_args(args))).await?;
+    let value = pixels::run(move || running.enter(|| function.invoke_with_args(args))).await?;
     Ok(ColumnarValue::Array(value.into_array(rows)?))
 }

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::LargeBinaryArray;
+use datafusion::arrow::array::LargeBinaryBuilder;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
@@ -96,7 +96,10 @@ impl AsyncScalarUDFImpl for Download {
             Ok(content)
         });
         let contents = try_join_all(contents).await.map_err(|error| arguments.error(error))?;
-        let column = LargeBinaryArray::from_iter(contents);
-        Ok(ColumnarValue::Array(Arc::new(column)))
+        // files are large: not a byte more than they have
+        let bytes = contents.iter().flatten().map(Vec::len).sum();
+        let mut column = LargeBinaryBuilder::with_capacity(contents.len(), bytes);
+        contents.into_iter().for_each(|content| column.append_option(content));
+        Ok(ColumnarValue::Array(Arc::new(column.finish())))
     }
 }

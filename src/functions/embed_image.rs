@@ -1,8 +1,9 @@
 //! `embed_image(image [, model [, provider [, dimensions [, on_error]]]])`
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::Array;
+use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::{Result, internal_err, plan_err};
@@ -11,20 +12,21 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 use datafusion_macros::user_doc;
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 
 use super::arguments::{Arguments, ModelArguments, signature};
 use super::described;
-use super::images::{Images, image_type, images, is_binary};
+use super::images::{image_type, is_binary, or_null, with_image};
 use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
-use crate::blocking::compute;
-use crate::config::Settings;
+use crate::config::{OnError, Settings};
 use crate::error::Error;
 use crate::image::Image;
 use crate::inference::{Running, embed};
 use crate::models::{ImageEmbedder, Served};
+use crate::pixels;
 
 const NAME: &str = "embed_image";
-/// Pixels that one call decodes from files before it hands them to the model.
+/// Bytes of prepared images that one call hands to the model at a time.
 const PORTION_BYTES: usize = 16 << 20;
 
 const PARAMETERS: &[&str] = &["image", "model", "provider", "dimensions", "on_error"];
@@ -114,19 +116,18 @@ impl AsyncScalarUDFImpl for EmbedImage {
         let on_error = arguments.on_error(4, &settings)?;
         let running = Running::current_or(settings.max_concurrency, settings.budget());
         let array = args.args[0].to_array(args.number_rows)?;
-        let mut images = images(&array, arguments.field(0), on_error, settings.images, &running)
-            .map_err(|error| arguments.error(error))?;
+        let images = prepared(&array, arguments.field(0), &embedder, &settings, on_error, &running);
+        let mut portions = pin!(portions(images));
         let (mut parts, mut missing) = (vec![], 0);
-        loop {
-            // bytes are decoded here
-            let portion = compute(|| next_portion(&mut images)).map_err(|error| arguments.error(error))?;
-            if portion.is_empty() && !parts.is_empty() {
-                break;
-            }
+        while let Some(portion) = portions.try_next().await.map_err(|error| arguments.error(error))? {
             missing += portion.iter().filter(|image| image.is_none()).count();
             let rows = portion.iter().map(|image| image.as_ref().map(Image::borrowed));
             let embeddings = embed(embedder.as_ref(), rows, on_error, &running).await;
             parts.push(embeddings.map_err(|error| arguments.error(error))?);
+        }
+        if parts.is_empty() {
+            let none = embed::<Image<'_>, _>(embedder.as_ref(), std::iter::empty(), on_error, &running).await;
+            parts.push(none.map_err(|error| arguments.error(error))?);
         }
         running.usage().failed_rows.add(missing.saturating_sub(array.logical_null_count()));
         let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
@@ -134,18 +135,42 @@ impl AsyncScalarUDFImpl for EmbedImage {
     }
 }
 
-/// The images that are decoded and embedded at the same time: all that are left, or as many as have
-/// [`PORTION_BYTES`].
-fn next_portion<'a>(images: &mut Images<'a>) -> Result<Vec<Option<Image<'a>>>, Error> {
-    let mut portion = vec![];
-    let mut bytes = 0;
-    for image in images {
-        let image = image?;
-        bytes += image.as_ref().map_or(0, |image| image.pixels().len());
-        portion.push(image);
-        if bytes >= PORTION_BYTES {
-            break;
+/// What the model needs of the image of each row, in the order of the rows, a few at a time on the threads for pixels.
+fn prepared(
+    array: &ArrayRef,
+    field: &FieldRef,
+    embedder: &Arc<dyn ImageEmbedder>,
+    settings: &Settings,
+    on_error: OnError,
+    running: &Running,
+) -> impl Stream<Item = Result<Option<Image<'static>>, Error>> {
+    let options = settings.images;
+    let (array, field) = (Arc::clone(array), Arc::clone(field));
+    let (embedder, running) = (Arc::clone(embedder), running.clone());
+    let rows = array.len();
+    let row = move |row| {
+        let (array, field) = (Arc::clone(&array), Arc::clone(&field));
+        let (embedder, running) = (Arc::clone(&embedder), running.clone());
+        pixels::run(move || {
+            let prepare = |image: Image<'_>| Ok(embedder.prepare(image)?.into_owned());
+            or_null(with_image(&array, row, &field, &options, &running, prepare), on_error)
+        })
+    };
+    stream::iter(0..rows).map(row).buffered(pixels::threads())
+}
+
+/// The images that are embedded at the same time: as many as have [`PORTION_BYTES`].
+fn portions<'a>(
+    images: impl Stream<Item = Result<Option<Image<'a>>, Error>>,
+) -> impl Stream<Item = Result<Vec<Option<Image<'a>>>, Error>> {
+    stream::try_unfold(Box::pin(images), |mut images| async move {
+        let (mut portion, mut bytes) = (vec![], 0);
+        while bytes < PORTION_BYTES
+            && let Some(image) = images.try_next().await?
+        {
+            bytes += image.as_ref().map_or(0, |image| image.pixels().len());
+            portion.push(image);
         }
-    }
-    Ok(portion)
+        Ok((!portion.is_empty()).then_some((portion, images)))
+    })
 }

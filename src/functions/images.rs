@@ -7,7 +7,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 use super::arguments::Arguments;
 use crate::config::OnError;
 use crate::error::{Error, query_err};
-use crate::image::{DecodeOptions, Image, ImageFile};
+use crate::image::{DecodeOptions, Image, ImageFile, Mode};
 use crate::inference::Running;
 use crate::types::image::{ImageBuilder, ImageColumn, ImageType};
 
@@ -77,36 +77,30 @@ pub(super) fn bytes(array: &ArrayRef) -> Result<Vec<Option<&[u8]>>> {
     }
 }
 
-/// Images one by one.
-pub(super) type Images<'a> = Box<dyn Iterator<Item = Result<Option<Image<'a>>, Error>> + Send + 'a>;
-
-/// The images of a column, one by one: `None` for NULL, and for a bad one if errors become NULL.
+/// What `work` makes of the image of a row, from a column of decoded images or of the bytes of files; `None` for NULL.
 ///
-/// What decoding the bytes of a file takes is reserved while it is decoded.
-pub(super) fn images<'a>(
-    array: &'a ArrayRef,
+/// What decoding takes is reserved until `work` has ended. Called on a thread for pixels.
+pub(super) fn with_image<T>(
+    array: &ArrayRef,
+    row: usize,
     field: &Field,
-    on_error: OnError,
-    options: DecodeOptions,
-    running: &'a Running,
-) -> Result<Images<'a>, Error> {
-    if is_binary(array.data_type()) {
-        let files = bytes(array).map_err(|error| Error::Query(error.to_string()))?;
-        let decode = move |bytes: &[u8]| {
-            let file = ImageFile::open(bytes, &options)?;
-            // the data of one row takes more than there is
-            let _reservation =
-                running.reserve(file.memory(None, None)).map_err(|error| Error::Query(error.to_string()))?;
-            file.decode(None, None).map(Some)
-        };
-        return Ok(Box::new(
-            files.into_iter().map(move |file| file.map_or(Ok(None), |file| or_null(decode(file), on_error))),
-        ));
+    options: &DecodeOptions,
+    running: &Running,
+    work: impl FnOnce(Image<'_>) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    if !is_binary(array.data_type()) {
+        let image = decoded(array, field)?.map_or(Ok(None), |images| images.image(row))?;
+        return image.map(work).transpose();
     }
-    let Some(column) = decoded(array, field)? else {
-        return Ok(Box::new((0..array.len()).map(|_| Ok(None))));
-    };
-    Ok(Box::new((0..array.len()).map(move |row| or_null(column.image(row), on_error))))
+    let row = array.slice(row, 1);
+    let files = bytes(&row).map_err(|error| Error::Query(error.to_string()))?;
+    let Some(file) = files.into_iter().flatten().next() else { return Ok(None) };
+    let file = ImageFile::open(file, options)?;
+    // models see RGB
+    let memory = file.memory(Some(Mode::Rgb), None);
+    // the data of one row takes more than there is
+    let _reservation = running.reserve(memory).map_err(|error| Error::Query(error.to_string()))?;
+    work(file.decode(None, None)?).map(Some)
 }
 
 /// NULL in place of an error in the data, if errors become NULL.

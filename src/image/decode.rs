@@ -12,7 +12,7 @@ use image::{DynamicImage, ImageDecoder, ImageError};
 
 use super::jpeg::Jpeg;
 use super::webp::WebP;
-use super::{DecodeOptions, Format, Image, Mode, convert, dynamic, orientation};
+use super::{DecodeOptions, Format, Image, Mode, convert, dynamic, ico, orientation};
 use crate::error::{Error, Result, data_err};
 
 /// An image file whose header was read, within the limits.
@@ -103,7 +103,12 @@ impl<'a> ImageFile<'a> {
         let scale = self.scale(at_least);
         let pixels = (self.header.width / scale) as usize * (self.header.height / scale) as usize;
         let converted = mode.filter(|mode| *mode != self.header.mode).map_or(0, Mode::bytes);
-        pixels.saturating_mul(2 * self.header.mode.bytes() + converted)
+        let kept = match &self.codec {
+            Codec::Jpeg(jpeg) if scale == 1 => jpeg.kept(),
+            Codec::WebP(webp) => webp.kept(),
+            _ => 0,
+        };
+        pixels.saturating_mul(2 * self.header.mode.bytes() + converted + kept)
     }
 
     /// The pixels, turned as the options say, in `mode` or in that of the file.
@@ -154,17 +159,14 @@ fn open_other<'a>(
 ) -> Result<Box<dyn ImageDecoder + 'a>> {
     let reader = Cursor::new(bytes);
     let decoder = match format {
-        Format::Png => {
-            // a colour profile is unpacked as the header is read
-            let mut limits = image::Limits::no_limits();
-            limits.max_alloc = Some(bytes.len() as u64 + PNG_METADATA);
-            let decoder = PngDecoder::with_limits(reader, limits);
-            decoder.map(|decoder| Box::new(decoder) as Box<dyn ImageDecoder>)
-        }
+        Format::Png => open_png(bytes).map(|decoder| Box::new(decoder) as Box<dyn ImageDecoder>),
         Format::Tiff => TiffDecoder::new(reader).map(|decoder| Box::new(decoder) as _),
         Format::Gif => GifDecoder::new(reader).map(|decoder| Box::new(decoder) as _),
         Format::Bmp => BmpDecoder::new(reader).map(|decoder| Box::new(decoder) as _),
-        _ => IcoDecoder::new(reader).map(|decoder| Box::new(decoder) as _),
+        _ => match ico::png(bytes) {
+            Some(png) => open_png(png).map(|decoder| Box::new(decoder) as _),
+            None => IcoDecoder::new(reader).map(|decoder| Box::new(decoder) as _),
+        },
     };
     let mut decoder = decoder.map_err(|error| corrupt(format, error))?;
     let mut limits = image::Limits::no_limits();
@@ -172,6 +174,13 @@ fn open_other<'a>(
     limits.max_alloc = Some(options.limits.bytes.saturating_mul(2));
     decoder.set_limits(limits).map_err(|error| corrupt(format, error))?;
     Ok(decoder)
+}
+
+/// Reads the header of a PNG file, with which a colour profile is unpacked.
+fn open_png(bytes: &[u8]) -> Result<PngDecoder<Cursor<&[u8]>>, ImageError> {
+    let mut limits = image::Limits::no_limits();
+    limits.max_alloc = Some(bytes.len() as u64 + PNG_METADATA);
+    PngDecoder::with_limits(Cursor::new(bytes), limits)
 }
 
 /// The result of `work`, or an error where it panics.

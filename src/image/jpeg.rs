@@ -51,6 +51,11 @@ impl<'a> Jpeg<'a> {
         })
     }
 
+    /// The bytes a pixel that the decoder keeps beside those of the image: the coefficients of a progressive one.
+    pub(super) fn kept(&self) -> usize {
+        if is_progressive(self.bytes) { size_of::<i16>() * self.mode.channels() } else { 0 }
+    }
+
     /// By how much the sides can be divided if the image is to be resized to `width` x `height`: 1, 2, 4 or 8.
     pub(super) fn scale(&self, width: u32, height: u32) -> u32 {
         let fits = |scale: &u32| {
@@ -98,27 +103,42 @@ fn corrupt(error: zune_jpeg::errors::DecodeErrors) -> Error {
 }
 
 /// True if a JPEG stream runs to its end-of-image marker. The decoders fill what is missing with grey.
-///
-/// Walks the marker segments, and skips entropy-coded data to the next marker (ITU-T T.81, B.1.1): in it a byte 0xFF
-/// is followed by 0x00 or by a restart marker.
 fn is_whole(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xD9;
+    markers(bytes).any(|marker| marker == END_OF_IMAGE)
+}
+
+/// True if the kind of the frame is one of the progressive ones (ITU-T T.81, table B.1).
+fn is_progressive(bytes: &[u8]) -> bool {
+    let mut kinds = markers(bytes)
+        .filter(|marker| matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC));
+    matches!(kinds.next(), Some(0xC2 | 0xC6 | 0xCA | 0xCE))
+}
+
+/// The markers of segments and the end-of-image marker, until the stream is cut off.
+///
+/// Skips entropy-coded data to the next marker (ITU-T T.81, B.1.1): in it a byte 0xFF is followed by 0x00 or by a restart
+/// marker.
+fn markers(bytes: &[u8]) -> impl Iterator<Item = u8> {
     let mut at = 2;
-    while let Some(distance) = bytes.get(at..).and_then(|rest| memchr::memchr(0xFF, rest)) {
-        at += distance;
-        match bytes.get(at + 1) {
-            None => return false,
-            Some(&END_OF_IMAGE) => return true,
-            Some(0x00 | 0x01 | 0xD0..=0xD8) => at += 2,
-            // a fill byte
-            Some(0xFF) => at += 1,
-            Some(_) => {
-                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else {
-                    return false;
-                };
-                at += 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
+    std::iter::from_fn(move || {
+        loop {
+            at += memchr::memchr(0xFF, bytes.get(at..)?)?;
+            match *bytes.get(at + 1)? {
+                0x00 | 0x01 | 0xD0..=0xD8 => at += 2,
+                // a fill byte
+                0xFF => at += 1,
+                // the end has no length
+                marker @ 0xD9 => {
+                    at += 2;
+                    return Some(marker);
+                }
+                marker => {
+                    let &[high, low] = bytes.get(at + 2..at + 4)? else { return None };
+                    at += 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
+                    return Some(marker);
+                }
             }
         }
-    }
-    false
+    })
 }

@@ -10,6 +10,7 @@ mod dynamic;
 mod encode;
 mod fit;
 mod format;
+mod ico;
 mod jpeg;
 mod limits;
 mod mode;
@@ -55,6 +56,13 @@ impl<'a> Image<'a> {
     #[must_use]
     pub fn borrowed(&self) -> Image<'_> {
         Image { pixels: Cow::Borrowed(&self.pixels), ..*self }
+    }
+
+    /// The same image, with pixels of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Image<'static> {
+        let (width, height, mode) = (self.width, self.height, self.mode);
+        Image { width, height, mode, pixels: Cow::Owned(self.pixels.into_owned()) }
     }
 
     /// Pixels from left to right.

@@ -1,6 +1,6 @@
 //! `WebP`, decoded by libwebp.
 use image::metadata::Orientation;
-use webpx::{AnimationDecoder, DecoderConfig, ImageInfo};
+use webpx::{AnimationDecoder, ColorMode, DecoderConfig, ImageInfo};
 
 use super::{Image, Mode};
 use crate::error::{Error, Result, data_err};
@@ -30,6 +30,11 @@ impl<'a> WebP<'a> {
         })
     }
 
+    /// The bytes a pixel that the decoder keeps beside those of the image: two canvases of an animation.
+    pub(super) fn kept(&self) -> usize {
+        if self.is_animation { 2 * Mode::Rgba.bytes() } else { 0 }
+    }
+
     /// The image, or the first one of an animation; the size of its header was held against the limits by the caller.
     pub(super) fn decode(&self) -> Result<Image<'static>> {
         if self.is_animation {
@@ -43,7 +48,9 @@ impl<'a> WebP<'a> {
     }
 
     fn first_frame(&self) -> Result<Image<'static>> {
-        let mut frames = AnimationDecoder::new(self.bytes).map_err(corrupt)?;
+        let limits = webpx::Limits::none();
+        let frames = AnimationDecoder::with_options_limits(self.bytes, ColorMode::Rgba, false, &limits);
+        let mut frames = frames.map_err(corrupt)?;
         match frames.next_frame().map_err(corrupt)? {
             Some(frame) => Image::new(frame.width, frame.height, self.mode, frame.data),
             None => data_err!("corrupt WEBP image: an animation without a frame"),

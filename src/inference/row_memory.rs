@@ -4,6 +4,8 @@ use std::time::Duration;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
 
+use crate::pixels;
+
 /// How often, and after which time, a row asks again for memory that it cannot go on without.
 const ATTEMPTS: usize = 50;
 const PAUSE: Duration = Duration::from_millis(10);
@@ -21,10 +23,10 @@ impl RowMemory {
         Self { reservation, limit }
     }
 
-    /// Reserves `bytes` before they are taken, until the reservation is dropped. Call it where blocking is allowed.
+    /// Reserves `bytes` before they are taken, until the reservation is dropped. Called by work on pixels.
     ///
-    /// Waits a while for other rows to end. Not for ever, because they may wait for this one: then the pool is
-    /// exceeded. It is an error only to take more than all that the pool has.
+    /// Waits a while for the rows that are computed beside this one to end; the pool is exceeded where there are none,
+    /// or where they take too long. It is an error only to take more than all that the pool has.
     pub(super) fn reserve(&self, bytes: usize) -> Result<MemoryReservation> {
         let reservation = self.reservation.new_empty();
         if bytes > self.limit {
@@ -39,7 +41,9 @@ impl RowMemory {
             if reservation.try_grow(bytes).is_ok() {
                 return Ok(reservation);
             }
-            std::thread::sleep(PAUSE);
+            if !pixels::pause(PAUSE) {
+                break;
+            }
         }
         reservation.grow(bytes);
         Ok(reservation)

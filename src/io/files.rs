@@ -1,11 +1,12 @@
 //! The files of a session, wherever they are: finding, reading and writing them, within what its options allow.
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::physical_plan::metrics::Count;
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
-use tokio::io::AsyncReadExt;
 use url::Url;
 
 use super::failure::explain;
@@ -65,18 +66,22 @@ impl Files {
     async fn read(&self, path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
         let shown = path.display().to_string();
         let path = self.options.allow_paths.check(path)?;
-        let failed = |error: std::io::Error| Error::Data(format!("cannot read '{shown}': {error}"));
-        let metadata = tokio::fs::metadata(&path).await.map_err(failed)?;
-        if !metadata.is_file() {
-            return data_err!("cannot read '{shown}': it is not a file");
-        }
-        check_size(metadata.len(), max_bytes, &shown)?;
-        // the file may grow, or not know its length
-        let file = tokio::fs::File::open(&path).await.map_err(failed)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-        file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).await.map_err(failed)?;
-        check_size(bytes.len() as u64, max_bytes, &shown)?;
-        Ok(bytes)
+        let (file, length) = blocking({
+            let shown = shown.clone();
+            move || open(&path, &shown)
+        })
+        .await?;
+        check_size(length, max_bytes, &shown)?;
+        // taken here, not on one of the many threads for blocking work: an allocator keeps some of the memory of each thread
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        blocking(move || {
+            // the file may grow, or not know its length
+            let read = file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes);
+            read.map_err(|error| unreadable(&shown, &error))?;
+            check_size(bytes.len() as u64, max_bytes, &shown)?;
+            Ok(bytes)
+        })
+        .await
     }
 
     /// Writes a file whole or not at all, with the folders that it is in. A file that is there is replaced only with
@@ -160,6 +165,22 @@ impl Files {
         self.options.allow_hosts.check_store(&file.root()?)?;
         Ok(Arc::new(Hub::from_environment()?))
     }
+}
+
+/// A file and its length.
+fn open(path: &Path, shown: &str) -> Result<(File, u64)> {
+    let failed = |error| unreadable(shown, &error);
+    // before it is opened: a pipe would wait for a writer
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return data_err!("cannot read '{shown}': it is not a file");
+    }
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    Ok((file, length))
+}
+
+fn unreadable(shown: &str, error: &std::io::Error) -> Error {
+    Error::Data(format!("cannot read '{shown}': {error}"))
 }
 
 fn local_root(path: &Path) -> Result<Url> {

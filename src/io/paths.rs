@@ -73,7 +73,7 @@ pub fn find(path: &str, allowed: &AllowPaths) -> Result<Found> {
             Ok(Found::Folder(folder))
         }
         Ok(_) => Ok(Found::File(given.to_owned())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => missing(path, given),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => missing(path, given, allowed),
         Err(e) => Err(unreadable(path, &e)),
     }
 }
@@ -104,8 +104,8 @@ fn unreadable(path: &str, error: &std::io::Error) -> DataFusionError {
     plan_datafusion_err!("cannot read '{path}': {error}")
 }
 
-/// The error for a path where nothing is: names what there is instead.
-fn missing(path: &str, given: &Path) -> Result<Found> {
+/// The error for a path where nothing is: names what there is instead and is allowed.
+fn missing(path: &str, given: &Path, allowed: &AllowPaths) -> Result<Found> {
     let folder = match given.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -114,7 +114,7 @@ fn missing(path: &str, given: &Path) -> Result<Found> {
     if !folder.is_dir() {
         return plan_err!("file not found: '{path}' (there is no folder '{}')", folder.display());
     }
-    let near = near_matches(&file_name(given), folder);
+    let near = near_matches(&file_name(given), folder, allowed);
     if near.is_empty() {
         return plan_err!("file not found: '{path}'");
     }
@@ -123,8 +123,8 @@ fn missing(path: &str, given: &Path) -> Result<Found> {
     plan_err!("file not found: '{path}'; did you mean {}?", near.join(" or "))
 }
 
-/// At most three names in `folder` that resemble `name`, the nearest first.
-fn near_matches(name: &str, folder: &Path) -> Vec<String> {
+/// At most three names in `folder` that resemble `name` and are allowed, the nearest first.
+fn near_matches(name: &str, folder: &Path, allowed: &AllowPaths) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
@@ -136,7 +136,8 @@ fn near_matches(name: &str, folder: &Path) -> Vec<String> {
         .filter(|(likeness, _)| *likeness >= 0.6)
         .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    near.into_iter().take(3).map(|(_, name)| name).collect()
+    let near = near.into_iter().map(|(_, name)| name);
+    near.filter(|name| allowed.check(&folder.join(name)).is_ok()).take(3).collect()
 }
 
 fn file_name(path: &Path) -> String {
@@ -195,6 +196,10 @@ mod tests {
             error(&folder, "doc.parquet")
                 .contains("file not found: 'doc.parquet'; did you mean 'docs.parquet'?")
         );
+        let missing = folder.path().join("doc.parquet").display().to_string();
+        let only_this = missing.parse().unwrap();
+        let error_of_one = find(&missing, &only_this).unwrap_err().to_string();
+        assert!(error_of_one.ends_with(&format!("file not found: '{missing}'")), "{error_of_one}");
         assert!(error(&folder, "other.csv").ends_with("file not found: 'other.csv'"));
         assert!(error(&folder, "dat/docs.csv").ends_with("(there is no folder 'dat')"));
         assert!(error(&folder, "data/*.json").ends_with("no file matches 'data/*.json'"));

@@ -217,7 +217,13 @@ pub trait ImageEmbedder: Debug + Send + Sync {
         false
     }
 
-    /// One vector an image, in the order of the images, which may have any size and mode. Otherwise as
+    /// What the model needs of an image of any size and mode: as a rule, much less of it. It is CPU work, done for each
+    /// image before [`embed`](Self::embed), so that photos of full size are not there for a whole request batch.
+    fn prepare<'a>(&self, image: Image<'a>) -> Result<Image<'a>> {
+        Ok(image)
+    }
+
+    /// One vector an image, in the order of the images, which are what [`prepare`](Self::prepare) made. Otherwise as
     /// [`TextEmbedder::embed`].
     async fn embed(&self, images: &[Image<'_>], caller: &dyn Caller) -> Result<Embeddings>;
 }

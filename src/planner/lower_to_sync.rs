@@ -12,6 +12,8 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 
+use crate::execution::Bodies;
+
 /// Where the synchronous twin of an async function is called in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
@@ -74,6 +76,11 @@ impl Twins {
 
     pub(super) fn of(options: &ConfigOptions) -> Option<&Self> {
         options.extensions.get()
+    }
+
+    /// The twins by name, whatever calls they replace.
+    pub(super) fn bodies(&self) -> Bodies {
+        self.0.iter().map(|(name, twin)| (name.clone(), Arc::clone(&twin.twin))).collect()
     }
 
     /// `expr` as the rewrite of the whole expression would have left it, whatever the optimizer has moved since.

@@ -11,6 +11,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::async_func::AsyncFuncExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
+use super::lower_to_sync::Twins;
 use crate::execution::{AsyncCallsExec, Queries};
 
 /// The rule `semantic.stream_async`: every `AsyncFuncExec` becomes an [`AsyncCallsExec`].
@@ -36,8 +37,13 @@ impl PhysicalOptimizerRule for StreamAsync {
         true
     }
 
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        let queries = Arc::new(Queries::default());
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        options: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let bodies = Twins::of(options).map(Twins::bodies).unwrap_or_default();
+        let queries = Arc::new(Queries::new(bodies));
         let streaming = plan.transform_up(|node| {
             if !node.is::<AsyncFuncExec>() {
                 check(&node)?;

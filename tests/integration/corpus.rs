@@ -143,6 +143,14 @@ pub fn png_with_long_text() -> Vec<u8> {
     [&whole[..33], &iccp, &ztxt, &itxt, &whole[33..]].concat()
 }
 
+/// An ICO of this PNG alone.
+pub fn ico(png: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(png.len()).unwrap().to_le_bytes();
+    let directory =
+        [b"\x00\x00\x01\x00\x01\x00\x40\x40\x00\x00\x01\x00\x08\x00", &length[..], &22_u32.to_le_bytes()];
+    [&directory.concat(), png].concat()
+}
+
 /// The JPEG with this EXIF orientation, or with any bytes as EXIF.
 pub fn with_exif(jpeg: &[u8], exif: &[u8]) -> Vec<u8> {
     let length = u16::try_from(exif.len() + 8).unwrap().to_be_bytes();

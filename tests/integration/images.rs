@@ -1,6 +1,15 @@
 //! Images from files to pixels to vectors, over the mock provider.
-use datafusion::arrow::array::{Array, AsArray};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryPool, MemoryReservation, UnboundedMemoryPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::{collect, execute_stream};
+use futures::StreamExt;
 
 use crate::mock;
 
@@ -291,4 +300,90 @@ async fn only_a_decoding_that_is_made_smaller_is_scaled() {
          FROM (SELECT download('sql/data/photos/coffee.jpg') AS f)",
     );
     assert_eq!(close.await.unwrap(), ["true"]);
+}
+
+/// Passes everything on, and keeps the most that was reserved.
+#[derive(Debug, Default)]
+struct PeakPool {
+    inner: UnboundedMemoryPool,
+    peak: AtomicUsize,
+}
+
+impl std::fmt::Display for PeakPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl MemoryPool for PeakPool {
+    fn name(&self) -> &'static str {
+        "peak"
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.inner.grow(reservation, additional);
+        self.peak.fetch_max(self.inner.reserved(), Ordering::SeqCst);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.inner.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> datafusion::common::Result<()> {
+        self.grow(reservation, additional);
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        self.inner.reserved()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn as_many_photos_as_cores_are_decoded_at_a_time() {
+    let (ctx, _) = mock::session().await.unwrap();
+    let sql = async |sql: &str| datafusion_semantic::session::sql(&ctx, sql).await.unwrap();
+    sql("SET datafusion.execution.target_partitions = 4").await;
+    sql("SET semantic.cache_bytes = 0").await;
+    let photo = format!("encode_image(resize(decode_image({CAT}), 1000, 1000), 'jpeg', 20)");
+    sql(&format!(
+        "CREATE TABLE photos AS SELECT f FROM (SELECT {photo} AS f) CROSS JOIN generate_series(1, 64)"
+    ))
+    .await
+    .collect()
+    .await
+    .unwrap();
+    for call in ["resize(decode_image(f), 8, 8)", "embed_image(f)"] {
+        let pool = Arc::new(PeakPool::default());
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(&pool) as _).build_arc().unwrap();
+        let plan = sql(&format!("SELECT {call} FROM photos")).await.create_physical_plan().await.unwrap();
+        let context = || Arc::new(TaskContext::from(&ctx.state()).with_runtime(Arc::clone(&runtime)));
+        let batches = collect(Arc::clone(&plan), context()).await.unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 64);
+        // pixels while they are decoded and the image that is made; the files and results of 64 rows
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let (peak, bound) = (pool.peak.load(Ordering::SeqCst), cores * 9_000_000 + 64 * 100_000);
+        assert!((6_000_000..=bound).contains(&peak), "{call}: {peak} bytes, at most {bound} expected");
+        drop(batches);
+        // a stream that is dropped while photos are decoded gives everything back
+        let mut rows = execute_stream(plan, context()).unwrap();
+        let _ = tokio::time::timeout(Duration::from_millis(10), rows.next()).await;
+        drop(rows);
+        for _ in 0..500 {
+            if pool.reserved() == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(pool.reserved(), 0, "{call}");
+    }
+}
+
+#[tokio::test]
+async fn one_thread_is_enough_for_pixels() {
+    let (ctx, _) = mock::session().await.unwrap();
+    let sql = "SELECT embed_image(resize(decode_image(f), 8, 8)), embed_image(f), decode_image(f)
+               FROM (SELECT download(path) AS f FROM glob('sql/data/photos/*'))";
+    let batches = datafusion_semantic::session::sql(&ctx, sql).await.unwrap().collect().await.unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
 }

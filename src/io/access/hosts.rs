@@ -169,6 +169,9 @@ impl FromStr for AllowHosts {
             return Ok(Self::all());
         }
         let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        if entries.clone().any(|entry| entry == "all") {
+            return query_err!("'all' allows every host and stands alone, found '{text}'");
+        }
         let patterns = entries.map(str::parse).collect::<Result<_>>()?;
         Ok(Self { all: false, patterns, text: text.to_owned() })
     }
@@ -237,6 +240,12 @@ mod tests {
         let error = AllowHosts::default().reach(&Url::parse("https://example.com/a?key=SECRET").unwrap());
         let error = error.unwrap_err().to_string();
         assert_eq!(error, "host 'example.com' is not allowed: semantic.allow_hosts does not list it");
+    }
+
+    #[test]
+    fn all_is_no_name_of_a_host() {
+        let error = "all, s3://photos".parse::<AllowHosts>().unwrap_err().to_string();
+        assert_eq!(error, "'all' allows every host and stands alone, found 'all, s3://photos'");
     }
 
     #[test]

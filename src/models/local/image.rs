@@ -10,7 +10,6 @@ use super::graph::{Graph, GraphInput, Numbers};
 use super::preprocess::Preprocessor;
 use super::queue::Input;
 use super::scheduler::{Model, Scheduler};
-use crate::blocking::compute;
 use crate::error::{Result, query_err};
 use crate::image::Image;
 use crate::models::{Caller, Embeddings, ImageEmbedder};
@@ -107,14 +106,6 @@ impl LocalImageModel {
     pub(super) fn space(&self) -> &EmbeddingSpace {
         &self.scheduler.model().space
     }
-
-    fn pixels(&self, images: &[Image<'_>]) -> Result<Vec<Pixels>> {
-        let preprocess = |image: &Image<'_>| {
-            let image = self.scheduler.model().preprocessor.pixels(image.borrowed())?;
-            Ok(Pixels { width: image.width(), height: image.height(), rgb: image.into_pixels() })
-        };
-        images.iter().map(preprocess).collect()
-    }
 }
 
 /// An image model, and how many runs a call may have at a time.
@@ -130,17 +121,23 @@ impl ImageEmbedder for LocalImageEmbedder {
         self.model.space()
     }
 
-    /// Few, as all of them are there in full size; calls meet again in the runs of the model.
+    /// Few; calls meet again in the runs of the model.
     fn max_inputs(&self) -> usize {
         8
     }
 
+    fn prepare<'a>(&self, image: Image<'a>) -> Result<Image<'a>> {
+        self.model.scheduler.model().preprocessor.pixels(image)
+    }
+
     async fn embed(&self, images: &[Image<'_>], _: &dyn Caller) -> Result<Embeddings> {
-        // begun first: weights are loaded while pixels are computed here
-        let ((), inputs) = tokio::try_join!(self.model.scheduler.prepare(), async {
-            compute(|| self.model.pixels(images))
-        })?;
-        let vectors = self.model.scheduler.embed(inputs, self.threads).await?;
+        let pixels = |image: &Image<'_>| Pixels {
+            width: image.width(),
+            height: image.height(),
+            rgb: image.pixels().to_vec(),
+        };
+        self.model.scheduler.prepare().await?;
+        let vectors = self.model.scheduler.embed(images.iter().map(pixels).collect(), self.threads).await?;
         Embeddings::new(images.len(), self.model.scheduler.model().dimensions(), vectors)
     }
 }
