@@ -99,7 +99,9 @@ impl AsyncScalarUDFImpl for Download {
         // files are large: not a byte more than they have
         let bytes = contents.iter().flatten().map(Vec::len).sum();
         let mut column = LargeBinaryBuilder::with_capacity(contents.len(), bytes);
-        contents.into_iter().for_each(|content| column.append_option(content));
+        for content in contents {
+            column.append_option(content);
+        }
         Ok(ColumnarValue::Array(Arc::new(column.finish())))
     }
 }

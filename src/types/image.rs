@@ -127,8 +127,9 @@ fn parse_shape(metadata: &str) -> Option<[u32; 3]> {
     Some(tensor.shape)
 }
 
+/// Nullable, though no channel is NULL: PyArrow finds no tensor in a Parquet file whose items are not.
 fn tensor_item(mode: Mode) -> Field {
-    Field::new_list_field(channel_type(mode), false)
+    Field::new_list_field(channel_type(mode), true)
 }
 
 /// The Arrow type of a channel.
