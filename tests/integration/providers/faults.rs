@@ -194,7 +194,9 @@ async fn rows_that_are_refused_without_a_word_are_bad_rows() {
     for (rows, bad) in [(1000, &[3, 501, 900][..]), (1000, &[1, 1000]), (2, &[1, 2]), (1, &[1]), (3, &[1, 3])]
     {
         let mut expected = texts(rows).1;
-        bad.iter().for_each(|row| expected[*row - 1] = None);
+        for row in bad {
+            expected[*row - 1] = None;
+        }
         let list: Vec<_> = bad.iter().map(usize::to_string).collect();
         let found = vectors(&run(&ctx, &poisoned(rows, &list.join(", "))).await.unwrap());
         assert!(found == expected, "{rows} rows, {bad:?}");
