@@ -3,6 +3,7 @@
 //! `cargo bench --bench local_models`; the models of `make setup` are needed.
 #![expect(clippy::expect_used, reason = "there is nothing to measure without the models")]
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use datafusion_semantic::image::{Image, Mode};
@@ -18,6 +19,10 @@ const SETUP: &str = "the benchmark needs the default models: run `make setup` fi
 struct NoQuery;
 
 impl Caller for NoQuery {
+    fn shared(&self) -> Arc<dyn Caller> {
+        Arc::new(Self)
+    }
+
     fn query(&self) -> u64 {
         0
     }

@@ -4,6 +4,9 @@
 //! Prints the time of 10,000 rows beside that of an ideal schedule: the same inputs in as few requests as the limit of
 //! inputs allows, as many at a time as `semantic.max_concurrency`, and no time for anything else; what was sent when the
 //! first rows came; before that, the most memory of 10,000 and of 100,000 rows, server included.
+//!
+//! `cargo bench --bench providers -- faults` prints how long 10,000 rows take where a part of the requests fails, and
+//! 2,000 rows where 240 requests a minute are taken and nobody has said so.
 #![expect(clippy::print_stdout, reason = "a benchmark reports what it measured")]
 #![expect(
     clippy::cast_precision_loss,
@@ -16,7 +19,7 @@
 mod server;
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -46,6 +49,15 @@ fn main() -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        if std::env::args().any(|argument| argument == "faults") {
+            for max_inputs in [64, 2048] {
+                measure_faults(&format!("20 % refused, {max_inputs} inputs"), 10_000, max_inputs, failing())
+                    .await?;
+                measure_faults(&format!("240 a minute, {max_inputs} inputs"), 2000, max_inputs, limited())
+                    .await?;
+            }
+            return Ok(());
+        }
         for rows in [10_000, 100_000] {
             let (ctx, _) = start(64, 16).await?;
             timed(&ctx, rows, None).await?;
@@ -93,7 +105,15 @@ async fn measure(max_inputs: usize, concurrency: usize) -> Result<()> {
 
 async fn start(max_inputs: usize, concurrency: usize) -> Result<(SessionContext, Arc<Server>)> {
     let templates: Vec<_> = (0..64).map(template).collect();
-    let server = Server::start(move |request| embed(request, &templates)).await;
+    start_with(max_inputs, concurrency, move |request| embed(request, &templates)).await
+}
+
+async fn start_with(
+    max_inputs: usize,
+    concurrency: usize,
+    script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+) -> Result<(SessionContext, Arc<Server>)> {
+    let server = Server::start(script).await;
     let ctx = session::new()?;
     for option in [
         format!("providers.bench.base_url = '{}'", server.url),
@@ -126,6 +146,69 @@ async fn timed(ctx: &SessionContext, rows: usize, server: Option<&Server>) -> Re
     } else {
         Err(format!("{found} rows, not {rows}").into())
     }
+}
+
+/// What the server says instead of an answer.
+type Fault = Box<dyn Fn(&Request) -> Option<Reply> + Send + Sync>;
+
+fn refusal() -> Reply {
+    Reply::new(429, "{}").with_header("retry-after", "1")
+}
+
+/// A part of the requests, the same in each run: refused, an error, an answer that ends in the middle.
+fn failing() -> Fault {
+    Box::new(|request| match (request.number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40 {
+        draw if draw % 100 < 20 => Some(refusal()),
+        draw if draw % 100 < 25 => Some(Reply::new(500, "{}")),
+        draw if draw % 100 < 27 => Some(Reply::new(200, "{\"data\": []}").cut()),
+        _ => None,
+    })
+}
+
+/// Four requests a second, and four at once.
+fn limited() -> Fault {
+    let bucket = Mutex::new((4.0_f64, Duration::ZERO));
+    Box::new(move |request| {
+        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let level = (bucket.0 + request.at.saturating_sub(bucket.1).as_secs_f64() * 4.0).min(4.0);
+        *bucket = (if level < 1.0 { level } else { level - 1.0 }, request.at);
+        (level < 1.0).then(refusal)
+    })
+}
+
+async fn measure_faults(what: &str, rows: usize, max_inputs: usize, fault: Fault) -> Result<()> {
+    let templates: Vec<_> = (0..64).map(template).collect();
+    let refused = Arc::new(Mutex::new(vec![]));
+    let refusals = Arc::clone(&refused);
+    let script = move |request: &Request| match fault(request) {
+        Some(reply) => {
+            if reply.status == 429 {
+                refusals.lock().unwrap_or_else(PoisonError::into_inner).push(request.at);
+            }
+            reply
+        }
+        None => embed(request, &templates),
+    };
+    let (ctx, server) = start_with(max_inputs, 8, script).await?;
+    let (time, _) = timed(&ctx, rows, None).await?;
+    let refused = refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    // pauses that the refusals ask for, those at the same time once
+    let (mut pauses, mut until) = (Duration::ZERO, Duration::ZERO);
+    for at in &refused {
+        let end = *at + Duration::from_secs(1);
+        pauses += end.saturating_sub(until.max(*at));
+        until = end;
+    }
+    println!(
+        "{what} a request: {rows} rows in {:.1} s, {:.1} of them pauses that were asked for; {} requests, {} refused, {} \
+         necessary",
+        time.as_secs_f64(),
+        pauses.as_secs_f64(),
+        server.count(),
+        refused.len(),
+        rows.div_ceil(max_inputs)
+    );
+    Ok(())
 }
 
 /// A vector in base64.

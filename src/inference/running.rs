@@ -91,6 +91,10 @@ impl Running {
 }
 
 impl Caller for Running {
+    fn shared(&self) -> Arc<dyn Caller> {
+        Arc::new(self.clone())
+    }
+
     fn query(&self) -> u64 {
         self.spend.query()
     }

@@ -113,6 +113,9 @@ impl Embeddings {
 
 /// The query that calls a model. It is told of requests, and can forbid them.
 pub trait Caller: fmt::Debug + Send + Sync {
+    /// The same query, for work that goes on while nobody polls the call.
+    fn shared(&self) -> Arc<dyn Caller>;
+
     /// Tells queries of the process apart.
     fn query(&self) -> u64;
 

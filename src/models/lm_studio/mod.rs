@@ -34,6 +34,10 @@ impl Protocol for LmStudio {
         false
     }
 
+    fn how_to_start(&self) -> &'static str {
+        "start its server in LM Studio, or by 'lms server start'"
+    }
+
     fn models(&self) -> &'static [KnownModel] {
         catalogue::MODELS
     }

@@ -37,6 +37,10 @@ impl Protocol for Ollama {
         false
     }
 
+    fn how_to_start(&self) -> &'static str {
+        "start it by 'ollama serve'"
+    }
+
     fn models(&self) -> &'static [KnownModel] {
         catalogue::MODELS
     }

@@ -2,24 +2,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join_all};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use reqwest::header::HeaderMap;
 use tokio::time::{Instant, sleep_until};
 
-use super::endpoint::{Endpoint, Job, LineId, Outcome, Sending};
+use super::endpoint::{Endpoint, Stopped};
 use super::failure::Failure;
 use super::http;
-use super::pace::backoff;
+use super::job::{Job, Outcome};
+use super::line::LineId;
+use super::pace::{LONGEST_PAUSE, backoff};
 use super::protocol::{Input, Kind, Limits, Model, Protocol};
 use super::secret::Key;
+use super::sending::Sending;
 use super::vectors::Answer;
+use crate::blocking::{blocking, spawned};
 use crate::error::{Error, Result};
 use crate::models::Caller;
 
-/// A longer wait is not waited for.
-const LONGEST_WAIT: Duration = Duration::from_mins(2);
+/// A server on this machine that is not running: the first wait, which doubles, and how long it is tried.
+const FIRST_START: Duration = Duration::from_millis(250);
+const LONGEST_START: Duration = Duration::from_secs(2);
+
+/// A longer answer is not read between others' work: a million bytes of JSON take milliseconds.
+const LONG_ANSWER: usize = 1 << 20;
 
 /// The longest part of an input that an error shows.
 const LONGEST_INPUT: usize = 60;
@@ -30,6 +38,7 @@ pub(super) struct Target {
     pub(super) protocol: &'static dyn Protocol,
     pub(super) model: Model,
     pub(super) endpoint: Arc<Endpoint>,
+    pub(super) base_url: String,
     pub(super) url: String,
     pub(super) headers: HeaderMap,
     pub(super) key: Option<Key>,
@@ -43,8 +52,22 @@ pub(super) struct Target {
 impl Target {
     /// The outcomes of inputs, of which each comes with the estimate of its tokens, in their order.
     ///
-    /// An error of the query, of the configuration or of the endpoint as a whole is an error of all.
-    pub(super) async fn run(&self, inputs: Vec<(Input, usize)>, caller: &dyn Caller) -> Result<Vec<Outcome>> {
+    /// An error of the query, of the configuration or of the endpoint as a whole is an error of all. Runs as a task of
+    /// its own: other calls, which wait for the same inputs or for their turn, must not wait until this one is polled.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        inputs: Vec<(Input, usize)>,
+        caller: &dyn Caller,
+    ) -> Result<Vec<Outcome>> {
+        let (this, caller) = (Arc::clone(self), caller.shared());
+        spawned(async move { this.answer(inputs, caller.as_ref()).await }).await
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        inputs: Vec<(Input, usize)>,
+        caller: &dyn Caller,
+    ) -> Result<Vec<Outcome>> {
         let model = *blake3::hash(format!("{:?}", self.model).as_bytes()).as_bytes();
         let jobs = inputs.into_iter().map(|(input, tokens)| {
             let key =
@@ -60,82 +83,153 @@ impl Target {
                 // vectors that are there come before a request that may be sent
                 biased;
                 Some(sent) = requests.next(), if !requests.is_empty() => sent?,
-                next = entered.next(&self.limits), if more => match next {
+                next = entered.next(&self.limits), if more => match next.map_err(|stopped| self.stopped(stopped))? {
                     Some(sending) => requests.push(self.send(sending, caller)),
                     None => more = false,
                 },
             }
         }
-        Ok(entered.jobs.iter().filter_map(|job| job.outcome().cloned()).collect())
+        entered.outcomes().map_err(|wrong| self.error(format_args!("it sent {wrong}")))
     }
 
-    /// Sends a request until its inputs have their outcomes.
-    fn send<'a>(&'a self, mut sending: Sending, caller: &'a dyn Caller) -> BoxFuture<'a, Result<()>> {
+    /// Sends a request until its inputs have their outcomes. An error if the query may send no more.
+    fn send<'a>(
+        self: &'a Arc<Self>,
+        mut sending: Sending,
+        caller: &'a dyn Caller,
+    ) -> BoxFuture<'a, Result<()>> {
         async move {
-            loop {
-                caller.begin_request(sending.tokens, sending.failures > 0)?;
-                let (wait, refused, reason) = match self.exchange(&sending).await {
+            while !sending.jobs.is_empty() {
+                caller.begin_request(sending.tokens, sending.failures().0 > 0)?;
+                let failure = match self.exchange(&sending).await {
                     Ok(answer) => {
-                        caller.end_request(sending.tokens, answer.tokens.unwrap_or(sending.tokens));
-                        return sending
-                            .succeed(answer.embeddings, answer.tokens)
-                            .map_err(|wrong| self.error(format_args!("it sent {wrong}")));
+                        // nothing is embedded for nothing: 0 says that nobody counted
+                        let used = answer.tokens.filter(|tokens| *tokens > 0);
+                        caller.end_request(sending.tokens, used.unwrap_or(sending.tokens));
+                        sending.succeed(answer.embeddings, used);
+                        return Ok(());
                     }
-                    Err(failure) => {
-                        caller.end_request(sending.tokens, 0);
-                        match failure {
-                            Failure::Again { refused, wait, reason } => (wait, refused, reason),
-                            Failure::Query(reason) => return Err(self.error(reason)),
-                            Failure::Inputs(reason) if sending.jobs.len() == 1 => {
-                                let error = self.refusal(&sending.jobs[0], &reason);
-                                sending.fail(&error);
-                                return Ok(());
-                            }
-                            Failure::Inputs(_) => {
-                                let halves = sending.halves().map(|mut half| async {
-                                    half.again().await;
-                                    self.send(half, caller).await
-                                });
-                                return futures::future::try_join_all(halves).await.map(|_| ());
-                            }
-                        }
+                    Err(failure) => failure,
+                };
+                caller.end_request(sending.tokens, 0);
+                let until = match failure {
+                    Failure::Again { refused, wait, reason } => {
+                        self.again_at(&mut sending, refused, wait, &reason)
+                    }
+                    Failure::NotRunning(reason) => self.again_if_started(&mut sending, &reason),
+                    Failure::Query(reason) => return Err(self.fail_query(&mut sending, &reason)),
+                    Failure::Unclear(reason) if sending.is_alone() && sending.blames_the_query(&reason) => {
+                        let reason = format!(
+                            "{reason}; inputs that were sent alone were refused alike, and none has a vector: check the \
+                             model's name and the options of the provider"
+                        );
+                        return Err(self.fail_query(&mut sending, &reason));
+                    }
+                    Failure::Inputs(reason) | Failure::Unclear(reason) if sending.is_alone() => {
+                        let error = self.refusal(&sending.jobs[0], &reason);
+                        sending.fail(&error, |_| true);
+                        return Ok(());
+                    }
+                    Failure::Unclear(_) if !sending.works() => {
+                        // before N rows cost 2 N requests: whether it is about them
+                        let [first, middle, last, others] = sending.samples();
+                        let samples = [first, middle, last].map(|sample| self.send_part(sample, caller));
+                        try_join_all(samples).await?;
+                        return self.send_part(others, caller).await;
+                    }
+                    Failure::Inputs(_) | Failure::Unclear(_) => {
+                        let halves = sending.halves().map(|half| self.send_part(half, caller));
+                        return try_join_all(halves).await.map(|_| ());
                     }
                 };
-                sending.failures += 1;
-                if let Some(wait) = wait.filter(|wait| *wait > LONGEST_WAIT) {
-                    // nobody else asks before then
-                    let _ = sending.refused(Some(wait));
-                    return Err(self.error(format_args!(
-                        "{reason}; it asks to wait {} s, longer than the {} s that a query waits: try again later",
-                        wait.as_secs(),
-                        LONGEST_WAIT.as_secs()
-                    )));
+                if !sending.jobs.is_empty() {
+                    sleep_until(until).await;
+                    sending.again().await.map_err(|stopped| self.stopped(stopped))?;
                 }
-                let until = match (refused, wait) {
-                    (false, None) => Instant::now() + backoff(sending.failures - 1),
-                    (_, wait) => sending.refused(wait),
-                };
-                sending.end();
-                let elapsed = until.duration_since(sending.first_sent);
-                if sending.failures as usize > self.max_retries || elapsed > self.retry_timeout {
-                    return Err(self.error(format_args!(
-                        "{reason}; given up after {} requests in {} s (semantic.max_retries = {}, \
-                         semantic.providers.{}.retry_timeout = {})",
-                        sending.failures,
-                        sending.first_sent.elapsed().as_secs(),
-                        self.max_retries,
-                        self.model.provider,
-                        self.retry_timeout.as_secs()
-                    )));
-                }
-                sleep_until(until).await;
-                sending.again().await;
             }
+            Ok(())
         }
         .boxed()
     }
 
-    async fn exchange(&self, sending: &Sending) -> Result<Answer, Failure> {
+    async fn send_part(self: &Arc<Self>, mut part: Sending, caller: &dyn Caller) -> Result<()> {
+        if part.jobs.is_empty() {
+            return Ok(());
+        }
+        part.again().await.map_err(|stopped| self.stopped(stopped))?;
+        self.send(part, caller).await
+    }
+
+    /// When a request that failed is sent again, without the inputs for which too many have failed.
+    fn again_at(
+        &self,
+        sending: &mut Sending,
+        refused: bool,
+        wait: Option<Duration>,
+        reason: &str,
+    ) -> Instant {
+        let failures = sending.fail_once();
+        let until = match (refused, wait) {
+            (false, None) => Instant::now() + backoff(failures - 1),
+            // nobody else asks before then
+            (_, wait) => sending.refused(wait),
+        };
+        sending.end();
+        if let Some(wait) = wait.filter(|wait| *wait > LONGEST_PAUSE) {
+            let error = self.error(format_args!(
+                "{reason}; it asks to wait {} s, longer than the {} s that a query waits: try again later",
+                wait.as_secs(),
+                LONGEST_PAUSE.as_secs()
+            ));
+            sending.fail(&error, |_| true);
+        }
+        let (failures, first_sent) = sending.failures();
+        let error = self.error(format_args!(
+            "{reason}; given up after {failures} requests in {} s (semantic.max_retries = {}, \
+             semantic.providers.{}.retry_timeout = {})",
+            first_sent.elapsed().as_secs(),
+            self.max_retries,
+            self.model.provider,
+            self.retry_timeout.as_secs()
+        ));
+        self.give_up(sending, until, self.retry_timeout, &error);
+        until
+    }
+
+    /// The same for a request that no server listens for: it may be about to start.
+    fn again_if_started(&self, sending: &mut Sending, reason: &str) -> Instant {
+        let failures = sending.fail_once();
+        sending.end();
+        let until = Instant::now() + FIRST_START.saturating_mul(1 << (failures - 1).min(16));
+        let error = self.error(format_args!(
+            "no server listens at {} ({reason}, {failures} times): {}, or SET semantic.providers.{}.base_url to where it \
+             listens",
+            self.base_url,
+            self.protocol.how_to_start(),
+            self.model.provider,
+        ));
+        self.give_up(sending, until, LONGEST_START.min(self.retry_timeout), &error);
+        until
+    }
+
+    /// Fails the inputs for which too many requests have failed, or that would be sent again too late.
+    fn give_up(&self, sending: &mut Sending, until: Instant, timeout: Duration, error: &Error) {
+        sending.fail(error, |job| {
+            let (failures, first_sent) = job.failures();
+            failures as usize > self.max_retries
+                || first_sent.is_some_and(|first_sent| until.duration_since(first_sent) > timeout)
+        });
+    }
+
+    /// The error of all inputs of a query, also for others that wait for them.
+    fn fail_query(&self, sending: &mut Sending, reason: &str) -> Error {
+        let error = self.error(reason);
+        sending.fail(&error, |_| true);
+        error
+    }
+
+    async fn exchange(self: &Arc<Self>, sending: &Sending) -> Result<Answer, Failure> {
+        let inputs = sending.jobs.len();
         let body = {
             let inputs: Vec<_> = sending.jobs.iter().map(|job| &job.input).collect();
             let body = self.protocol.body(&self.model, &inputs);
@@ -146,8 +240,25 @@ impl Target {
         if reply.status != reqwest::StatusCode::OK {
             return Err(Failure::of_answer(reply.status, &reply.told, &reply.body, self.key.as_ref()));
         }
-        let answer = self.protocol.answer(&self.model, &reply.body, sending.jobs.len());
+        let answer = if reply.body.len() > LONG_ANSWER {
+            let this = Arc::clone(self);
+            blocking(move || this.protocol.answer(&this.model, &reply.body, inputs)).await
+        } else {
+            self.protocol.answer(&self.model, &reply.body, inputs)
+        };
         answer.map_err(Failure::of_malformed)
+    }
+
+    fn stopped(&self, stopped: Stopped) -> Error {
+        match stopped {
+            Stopped::Failed(error) => error,
+            Stopped::Paused(pause) => self.error(format_args!(
+                "it has asked another request to wait, {} s from now, longer than the {} s that a query waits: try again \
+                 later",
+                pause.as_secs(),
+                LONGEST_PAUSE.as_secs()
+            )),
+        }
     }
 
     /// What is wrong with the query, the configuration or the endpoint.

@@ -1,5 +1,6 @@
 //! A remote model as an embedder of texts and images.
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -7,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::RemoteModel;
 use super::call::Target;
-use super::endpoint::{Outcome, Refused};
+use super::job::{Outcome, Refused};
 use super::options::LongText;
 use super::protocol::Input;
 use super::tokens::{estimate, windows};
@@ -126,7 +127,7 @@ impl RemoteModel {
     /// (<https://cookbook.openai.com/examples/embedding_long_inputs>).
     async fn embed_windows(
         &self,
-        target: &Target,
+        target: &Arc<Target>,
         texts: &[Cow<'_, str>],
         outcomes: &mut [Vector],
         caller: &dyn Caller,

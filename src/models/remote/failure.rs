@@ -1,8 +1,10 @@
 //! What an answer without vectors means: whose fault it is, and whether to ask again.
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::Value;
+use url::{Host, Url};
 
 use super::headers::Told;
 use super::secret::Key;
@@ -21,8 +23,12 @@ pub(super) enum Failure {
         wait: Option<Duration>,
         reason: String,
     },
+    /// Nobody listens where it was sent, on this machine: a server that is not running.
+    NotRunning(String),
     /// One of the inputs, or all of them together, are to blame.
     Inputs(String),
+    /// It does not say what is to blame: the inputs, or the query or the configuration.
+    Unclear(String),
     /// The query, the configuration or the key is to blame: every request would fail.
     Query(String),
 }
@@ -48,22 +54,30 @@ impl Failure {
             404 => Self::Query(format!("{reason}; check the model's name and the base_url")),
             300..=399 => Self::Query(format!("{reason}; redirects are not followed: check the base_url")),
             _ if again => Self::Again { refused, wait, reason },
-            400 | 413 | 422 if !said.blames_a_parameter() => Self::Inputs(reason),
+            413 => Self::Inputs(reason),
+            400 | 422 => match said.blames_inputs() {
+                Some(true) => Self::Inputs(reason),
+                Some(false) => Self::Query(reason),
+                None => Self::Unclear(reason),
+            },
             _ => Self::Query(reason),
         }
     }
 
-    /// Of an exchange that broke: no connection, no whole answer in time.
-    pub(super) fn of_exchange(error: reqwest::Error) -> Self {
+    /// Of an exchange with `url` that broke: no connection, no whole answer in time.
+    pub(super) fn of_exchange(error: reqwest::Error, url: &str) -> Self {
         // the URL is known to whoever reads this, and the error's own text may have more of it
         let error = error.without_url();
-        let cause =
-            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
-        let cause = cause.map(ToString::to_string).unwrap_or_default();
+        let causes = || std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let cause = causes().last().map(ToString::to_string).unwrap_or_default();
         let reason = if error.is_timeout() { format!("no answer in time ({cause})") } else { cause };
-        match error.is_builder() {
-            true => Self::Query(format!("the request cannot be made: {reason}")),
-            false => Self::Again { refused: false, wait: None, reason },
+        let mut io = causes().filter_map(|error| error.downcast_ref::<std::io::Error>());
+        if error.is_builder() {
+            Self::Query(format!("the request cannot be made: {reason}"))
+        } else if io.any(|error| error.kind() == ErrorKind::ConnectionRefused) && is_loopback(url) {
+            Self::NotRunning(reason)
+        } else {
+            Self::Again { refused: false, wait: None, reason }
         }
     }
 
@@ -72,6 +86,16 @@ impl Failure {
             Malformed::Broken(reason) => Self::Again { refused: false, wait: None, reason },
             Malformed::Wrong(reason) => Self::Query(format!("it sent {reason}")),
         }
+    }
+}
+
+/// Whether a URL is on this machine by its address or name.
+fn is_loopback(url: &str) -> bool {
+    match Url::parse(url).ok().as_ref().and_then(Url::host) {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
     }
 }
 
@@ -137,14 +161,17 @@ impl Said {
         words.into_iter().flatten().any(|word| word == "insufficient_quota" || word.starts_with("billing"))
     }
 
-    /// Whether something else than the inputs is wrong with the request.
-    fn blames_a_parameter(&self) -> bool {
+    /// Whether the inputs are wrong or something else of the request is, as far as it says so.
+    fn blames_inputs(&self) -> Option<bool> {
         let inputs = ["input", "inputs", "texts", "text", "images", "messages", "content", "prompt"];
-        self.code.as_deref() == Some("model_not_found")
-            || self.parameter.as_deref().is_some_and(|name| {
+        match self.code.as_deref() {
+            Some("model_not_found") => Some(false),
+            Some("context_length_exceeded") => Some(true),
+            _ => self.parameter.as_deref().map(|name| {
                 let name = name.split(['.', '[']).next().unwrap_or_default();
-                !inputs.contains(&name)
-            })
+                inputs.contains(&name)
+            }),
+        }
     }
 }
 
@@ -167,28 +194,48 @@ mod tests {
 
     #[test]
     fn the_forms_of_errors() {
-        for (status, body, expected) in [
+        for (status, body, failed, expected) in [
             (
                 400,
                 r#"{"error":{"message":"bad\n input.","type":"invalid_request_error","param":"input","code":null}}"#,
+                Failure::Inputs as fn(String) -> Failure,
                 "HTTP 400 Bad Request (invalid_request_error): bad input",
             ),
             (
                 422,
                 r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#,
+                Failure::Unclear,
                 "HTTP 422 Unprocessable Entity (BadRequestError): too long",
             ),
-            (400, r#"{"detail":"no text"}"#, "HTTP 400 Bad Request: no text"),
-            (400, r#"{"error":"input too large"}"#, "HTTP 400 Bad Request: input too large"),
+            (400, r#"{"detail":"no text"}"#, Failure::Unclear, "HTTP 400 Bad Request: no text"),
+            (
+                400,
+                r#"{"error":"input too large"}"#,
+                Failure::Unclear,
+                "HTTP 400 Bad Request: input too large",
+            ),
             (
                 400,
                 r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}"#,
+                Failure::Unclear,
                 "HTTP 400 Bad Request (INVALID_ARGUMENT): m",
             ),
-            (400, "<html>oh no</html>", "HTTP 400 Bad Request"),
-            (413, "", "HTTP 413 Payload Too Large"),
+            (400, "<html>oh no</html>", Failure::Unclear, "HTTP 400 Bad Request"),
+            (413, "", Failure::Inputs, "HTTP 413 Payload Too Large"),
         ] {
-            assert_eq!(failure(status, body), Failure::Inputs(expected.to_owned()));
+            assert_eq!(failure(status, body), failed(expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_on_this_machine() {
+        for url in
+            ["http://localhost:1234/v1", "http://127.0.0.2/", "http://[::1]:80/x", "http://a.localhost/"]
+        {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["http://example.com/localhost", "http://10.0.0.1", "http://localhost.example.com", "no"] {
+            assert!(!is_loopback(url), "{url}");
         }
     }
 

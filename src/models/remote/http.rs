@@ -47,13 +47,13 @@ pub(super) async fn post(
         .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .timeout(timeout)
         .body(body);
-    let reply = request.send().await.map_err(Failure::of_exchange)?;
+    let reply = request.send().await.map_err(|error| Failure::of_exchange(error, url))?;
     let (status, told) = (reply.status(), Told::read(reply.headers(), Utc::now()));
     let length = reply.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut body = Vec::with_capacity(length.min(MAX_BYTES));
     let mut parts = reply.bytes_stream();
     while let Some(part) = parts.next().await {
-        let part = part.map_err(Failure::of_exchange)?;
+        let part = part.map_err(|error| Failure::of_exchange(error, url))?;
         if body.len() + part.len() > MAX_BYTES {
             return Err(Failure::Inputs(format!("its answer has more than {MAX_BYTES} bytes")));
         }

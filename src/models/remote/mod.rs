@@ -3,9 +3,10 @@
 //! provider beside this one.
 //!
 //! From a call to its vectors: texts are prefixed, images written as PNG (`embedder`); they wait for the endpoint with
-//! those of all other calls of the process (`endpoint`) until it may be sent a request (`pace`, `headers`), which takes
-//! as many of them as fit; it is sent (`http`), sent again, or cut in halves (`call`, `failure`); vectors are read from
-//! the answer (`vectors`) without a copy between.
+//! those of all other calls of the process (`job`, `line`, `endpoint`) until it may be sent a request (`pace`: what
+//! refusals teach, `rate`, limits of the options, `bucket`, and of the endpoint, `headers`), which takes as many of them
+//! as fit (`sending`); it is sent (`http`), sent again, or cut in halves (`call`, `failure`); vectors are read from the
+//! answer (`vectors`) without a copy between.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +16,22 @@ use super::{ImageEmbedder, InputType, ModelRequest, Provider, TextEmbedder};
 use crate::error::{Result, query_err};
 use crate::types::embedding::EmbeddingSpace;
 
+mod bucket;
 mod call;
 mod embedder;
 mod endpoint;
 mod failure;
 mod headers;
 mod http;
+mod job;
+mod line;
 mod options;
 mod pace;
 pub(super) mod protocol;
 mod protocols;
+mod rate;
 mod secret;
+mod sending;
 mod tokens;
 pub(super) mod vectors;
 
@@ -197,7 +203,7 @@ struct RemoteModel {
 
 impl RemoteModel {
     /// Where requests go. Reads the key.
-    fn target(&self) -> Result<Target> {
+    fn target(&self) -> Result<Arc<Target>> {
         let options = &self.options;
         let key = Key::read(&self.model.provider, options, self.protocol)?;
         let mut headers = HeaderMap::new();
@@ -224,10 +230,11 @@ impl RemoteModel {
             tokens_per_minute: options.tokens_per_minute,
         };
         let of_model = self.known.map(|known| known.max_input_tokens);
-        Ok(Target {
+        Ok(Arc::new(Target {
             protocol: self.protocol,
             model: self.model.clone(),
             endpoint: Endpoint::of(&self.base_url, key.as_ref().map(Key::identity), pace),
+            base_url: self.base_url.clone(),
             url: self.protocol.url(&self.base_url, &self.model),
             headers,
             key,
@@ -236,6 +243,6 @@ impl RemoteModel {
             timeout: options.timeout.unwrap_or(TIMEOUT),
             max_retries: self.max_retries,
             retry_timeout: options.retry_timeout.unwrap_or(RETRY_TIMEOUT),
-        })
+        }))
     }
 }

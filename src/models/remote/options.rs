@@ -159,13 +159,12 @@ impl ProviderOptions {
             }
             // the value is not shown: it may be the key itself
             "api_key_env" => match value {
-                value if value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
-                    self.api_key_env = text;
-                }
+                "" => self.api_key_env = None,
+                value if is_variable(value) && !looks_like_a_key(value) => self.api_key_env = text,
                 _ => {
                     return query_err!(
-                        "semantic.providers.{provider}.api_key_env must be the name of an environment variable: letters, \
-                         digits and _"
+                        "semantic.providers.{provider}.api_key_env must be the name of an environment variable, letters, \
+                         digits and _, not the key itself: put the key into a variable, and name that"
                     );
                 }
             },
@@ -244,6 +243,21 @@ impl ProviderOptions {
     }
 }
 
+fn is_variable(name: &str) -> bool {
+    let mut characters = name.chars();
+    let first = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    first && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Whether a name is one that nobody gives to a variable: long, without a break, of small letters and digits.
+fn looks_like_a_key(name: &str) -> bool {
+    name.split('_').any(|part| {
+        part.len() >= 20
+            && part.contains(|c: char| c.is_ascii_digit())
+            && part.contains(|c: char| c.is_ascii_lowercase())
+    })
+}
+
 /// A URL of http or https without a user, a password, a query or a fragment, in which secrets are kept.
 pub(super) fn check_url(provider: &str, url: &str) -> Result<Url> {
     let wrong = || {
@@ -305,6 +319,21 @@ mod tests {
         for key in ["openai.api_key", "openai.api_key_env", "openai.base_url"] {
             let error = options.set(key, "https://sk-TESTKEY-1@host/").unwrap_err().to_string();
             assert!(!error.contains("TESTKEY"), "{error}");
+        }
+        for key in [
+            "sk-TESTKEY-1",
+            "1TESTKEY",
+            "TEST KEY",
+            "AIzaSyTESTKEYb1c2d3e4f5g6h7i8j9k0lmnopq",
+            "sk_TESTKEYb1c2d3e4f5g6h7i8",
+        ] {
+            let error = options.set("google.api_key_env", key).unwrap_err().to_string();
+            assert!(error.contains("must be the name of an environment variable"), "{error}");
+            assert!(!error.contains("TESTKEY"), "{error}");
+        }
+        assert_eq!(options.entries().count(), 0);
+        for name in ["MY_KEY_2", "_key", "AZURE_OPENAI_API_KEY_OF_PRODUCTION_2", "openAiKey", ""] {
+            options.set("google.api_key_env", name).unwrap();
         }
     }
 }

@@ -4,15 +4,18 @@
 //!   doubles where it says nothing.
 //! - What the endpoint's headers say is left is not exceeded, and neither are the limits a minute of the options.
 //! - The requests in flight are halved by a refusal and grow by one for each round of answers.
-//! - After a refusal the rate at which requests were taken, counting the wait, is kept, and raised by a few per cent
-//!   an answer: an endpoint whose limit nobody has told is found out with few refusals.
+//! - The rate at which requests were taken is kept for as long as that spares refusals (`rate`): an endpoint whose limit
+//!   nobody has told is found out with few of them.
 //! - The first requests to an endpoint, and the first after a refusal, are a few milliseconds apart: a refusal comes
 //!   back sooner than vectors, so that few are sent in vain.
+//! - Where refusals come at any pace, they are waited for, and change nothing else.
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::bucket::Bucket;
 use super::headers::{Left, Told};
+use super::rate::Rate;
 
 /// Between the first requests.
 const FIRST_GAP: Duration = Duration::from_millis(3);
@@ -20,11 +23,11 @@ const FIRST_GAP: Duration = Duration::from_millis(3);
 /// As many requests are the first ones.
 const FIRST_REQUESTS: u32 = 16;
 
-/// How an answer raises the rate that was found after a refusal.
-const RAISE: f64 = 1.03;
-
 /// Without a `Retry-After`: the first wait and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
+
+/// A query does not wait longer than this for an endpoint that wants a rest.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
 /// The limits of the options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,16 +59,16 @@ pub(super) struct Pace {
     tokens_in_flight: usize,
     /// The most in flight; a part of one more is kept.
     most_in_flight: f64,
-    /// Requests a second, where a refusal has told.
-    rate: Option<f64>,
+    in_flight_at_refusal: f64,
+    rate: Rate,
+    /// Since when a request may be sent, as far as the pace is concerned.
     next_at: Instant,
-    /// Since the last refusal: when it was over, and how many requests were sent.
-    since: Instant,
-    sent: u32,
+    /// When a request ended last.
+    ended: Instant,
     requests_left: Window,
     tokens_left: Window,
-    request_bucket: Option<Bucket>,
-    token_bucket: Option<Bucket>,
+    requests: Bucket,
+    tokens: Bucket,
 }
 
 impl Pace {
@@ -77,27 +80,34 @@ impl Pace {
             in_flight: 0,
             tokens_in_flight: 0,
             most_in_flight: real(options.max_concurrency),
-            rate: None,
+            in_flight_at_refusal: 0.0,
+            rate: Rate::new(now),
             next_at: now,
-            since: now,
-            sent: 0,
+            ended: now,
             requests_left: Window::default(),
             tokens_left: Window::default(),
-            request_bucket: options.requests_per_minute.map(|number| Bucket::new(number, now)),
-            token_bucket: options.tokens_per_minute.map(|number| Bucket::new(number, now)),
+            requests: Bucket::new(options.requests_per_minute, now),
+            tokens: Bucket::new(options.tokens_per_minute, now),
         }
     }
 
-    /// Takes other options.
+    /// Takes other options. What was sent and what was learned holds on.
     pub(super) fn configure(&mut self, options: PaceOptions, now: Instant) {
         if options == self.options {
             return;
         }
-        let fresh = Self::new(options, now);
-        self.most_in_flight = fresh.most_in_flight;
-        self.request_bucket = fresh.request_bucket;
-        self.token_bucket = fresh.token_bucket;
+        let (before, after) = (real(self.options.max_concurrency), real(options.max_concurrency));
+        self.most_in_flight =
+            if self.most_in_flight < before { self.most_in_flight.min(after) } else { after };
+        self.requests.configure(options.requests_per_minute, now);
+        self.tokens.configure(options.tokens_per_minute, now);
         self.options = options;
+    }
+
+    /// How long nothing is sent from now on, if that is longer than a query waits.
+    pub(super) fn long_pause(&self, now: Instant) -> Option<Duration> {
+        let pause = self.paused_until.saturating_duration_since(now);
+        (pause > LONGEST_PAUSE).then_some(pause)
     }
 
     /// Whether a request of `tokens` may be sent.
@@ -112,34 +122,39 @@ impl Pace {
         if windows.contains(&Ready::AfterAnswer) {
             return Ready::AfterAnswer;
         }
-        let buckets = [&mut self.request_bucket, &mut self.token_bucket];
-        let buckets = buckets.into_iter().flatten().map(|bucket| bucket.ready_at(now));
         let windows = windows.into_iter().filter_map(|ready| match ready {
             Ready::At(at) => Some(at),
             _ => None,
         });
-        let at = buckets.chain(windows).chain([self.paused_until, self.next_at]).max().unwrap_or(now);
+        let others =
+            [self.requests.ready_at(now), self.tokens.ready_at(now), self.paused_until, self.next_at];
+        let at = windows.chain(others).max().unwrap_or(now);
         if at <= now { Ready::Now } else { Ready::At(at) }
     }
 
     /// A request of `tokens` is sent.
     pub(super) fn send(&mut self, tokens: usize, now: Instant) {
+        let idle = match self.in_flight {
+            0 => now.saturating_duration_since(self.next_at.max(self.paused_until).max(self.ended)),
+            _ => Duration::ZERO,
+        };
+        if self.rate.send(idle, now) {
+            self.most_in_flight = match self.rate.is_in_vain() {
+                true => real(self.options.max_concurrency),
+                false => (self.in_flight_at_refusal / 2.0).max(1.0),
+            };
+        }
+        let first = self.rate.sent() <= FIRST_REQUESTS && !self.rate.is_in_vain();
         self.in_flight += 1;
         self.tokens_in_flight += tokens;
-        if let Some(bucket) = &mut self.request_bucket {
-            bucket.take(1.0);
-        }
-        if let Some(bucket) = &mut self.token_bucket {
-            bucket.take(real(tokens));
-        }
-        let first = if self.sent < FIRST_REQUESTS { FIRST_GAP } else { Duration::ZERO };
-        let found = self.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
-        self.next_at = now + first.max(found);
-        self.sent = self.sent.saturating_add(1);
+        self.requests.take(1.0);
+        self.tokens.take(real(tokens));
+        self.next_at = now + if first { FIRST_GAP.max(self.rate.gap()) } else { self.rate.gap() };
     }
 
     /// A request of `tokens` is no longer in flight, whatever became of it.
-    pub(super) fn end(&mut self, tokens: usize) {
+    pub(super) fn end(&mut self, tokens: usize, now: Instant) {
+        self.ended = now;
         self.in_flight = self.in_flight.saturating_sub(1);
         self.tokens_in_flight = self.tokens_in_flight.saturating_sub(tokens);
     }
@@ -150,14 +165,14 @@ impl Pace {
         self.tokens_left.told(told.tokens, now);
     }
 
-    /// A request was taken, and had `unused` tokens less than were thought.
-    pub(super) fn taken(&mut self, unused: f64) {
+    /// A request was taken, which was thought to have `thought` tokens; the answer may tell how many it `used`.
+    pub(super) fn taken(&mut self, thought: usize, used: Option<usize>) {
         self.refusals = 0;
         self.most_in_flight =
             (self.most_in_flight + 1.0 / self.most_in_flight).min(real(self.options.max_concurrency));
-        self.rate = self.rate.map(|rate| rate * RAISE).filter(|rate| *rate < 1000.0);
-        if let Some(bucket) = &mut self.token_bucket {
-            bucket.take(-unused);
+        self.rate.taken();
+        if let Some(used) = used {
+            self.tokens.take(real(used) - real(thought));
         }
     }
 
@@ -167,15 +182,11 @@ impl Pace {
         // of several that were in flight together the first one tells
         if self.paused_until <= now {
             self.refusals = self.refusals.saturating_add(1);
-            let elapsed = (now.duration_since(self.since) + wait).as_secs_f64().max(0.001);
-            let taken = f64::from(self.sent.saturating_sub(1).max(1)) / elapsed;
-            let least = self.rate.map_or(0.0, |rate| rate / 2.0).max(1.0 / wait.as_secs_f64().max(0.001));
-            self.rate = Some(taken.max(least));
-            self.most_in_flight = (real(self.in_flight) / 2.0).max(1.0);
-            self.sent = 0;
+            self.in_flight_at_refusal = real(self.in_flight);
+            self.next_at = now + wait;
         }
+        self.rate.refused(wait, now);
         self.paused_until = self.paused_until.max(now + wait);
-        self.since = self.paused_until;
         self.paused_until
     }
 }
@@ -214,39 +225,6 @@ impl Window {
     }
 }
 
-/// A token bucket: in no minute more than its number is taken, a second's share of it at once. A request that takes
-/// more than there is makes the next ones wait.
-#[derive(Debug)]
-struct Bucket {
-    level: f64,
-    capacity: f64,
-    a_second: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn new(a_minute: usize, now: Instant) -> Self {
-        let a_minute = real(a_minute).max(1.0);
-        let capacity = (a_minute / 60.0).max(1.0);
-        let a_second = ((a_minute - capacity) / 60.0).max(a_minute / 120.0);
-        Self { level: capacity, capacity, a_second, at: now }
-    }
-
-    fn ready_at(&mut self, now: Instant) -> Instant {
-        let passed = now.duration_since(self.at).as_secs_f64();
-        self.level = (self.level + passed * self.a_second).min(self.capacity);
-        self.at = now;
-        let least = self.capacity.min(1.0) - 1e-6;
-        let missing = (least - self.level).max(0.0);
-        // a little more than the time, so that it is there when the clock is read again
-        if missing == 0.0 { now } else { now + Duration::from_secs_f64(missing / self.a_second + 0.001) }
-    }
-
-    fn take(&mut self, number: f64) {
-        self.level = (self.level - number).min(self.capacity);
-    }
-}
-
 #[expect(clippy::cast_precision_loss, reason = "requests and tokens are fewer than 2^52")]
 fn real(number: usize) -> f64 {
     number as f64
@@ -273,8 +251,8 @@ mod tests {
         while now < end {
             answers.retain(|at: &Instant| {
                 if *at <= now {
-                    pace.end(tokens);
-                    pace.taken(0.0);
+                    pace.end(tokens, now);
+                    pace.taken(tokens, None);
                 }
                 *at > now
             });
@@ -285,12 +263,15 @@ mod tests {
                     None => answers.push(now + Duration::from_millis(50)),
                     wait => {
                         refused += 1;
-                        pace.end(tokens);
                         pace.refused(wait, now);
+                        pace.end(tokens, now);
                     }
                 }
             }
             now += Duration::from_millis(1);
+        }
+        for _ in answers {
+            pace.end(tokens, end);
         }
         (sent, refused)
     }
@@ -356,6 +337,82 @@ mod tests {
         assert!(refused * 10 <= taken, "{refused} of {taken}");
     }
 
+    /// Refuses a part of the requests, whatever their rate, the same ones in each run.
+    fn at_random(of_a_hundred: u64) -> impl FnMut(Duration) -> Option<Duration> {
+        let mut number = 0_u64;
+        move |_| {
+            number += 1;
+            let draw = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) % 100;
+            (draw < of_a_hundred).then_some(Duration::from_secs(1))
+        }
+    }
+
+    #[test]
+    fn refusals_that_come_at_any_pace_cost_their_waits() {
+        let start = Instant::now();
+        for (of_a_hundred, least) in [(20, 140), (5, 500)] {
+            let mut pace = Pace::new(FREE, start);
+            let (sent, refused) = run(&mut pace, start, 60, 1, at_random(of_a_hundred));
+            assert!(
+                sent.len() - refused >= least,
+                "{} of {}, {of_a_hundred} %",
+                sent.len() - refused,
+                sent.len()
+            );
+        }
+    }
+
+    #[test]
+    fn idle_time_says_nothing_about_a_rate() {
+        let start = Instant::now();
+        let mut pace = Pace::new(FREE, start);
+        run(&mut pace, start, 1, 1, |_| None);
+        let later = start + Duration::from_hours(1);
+        let mut refusals = 0;
+        let (sent, _) = run(&mut pace, later, 3, 1, |_| {
+            refusals += 1;
+            (refusals == 1).then_some(Duration::from_secs(1))
+        });
+        // two seconds are left, of 8 each 50 ms
+        assert!(sent.len() >= 250, "{}", sent.len());
+    }
+
+    #[test]
+    fn other_options_keep_what_was_sent_and_learned() {
+        let start = Instant::now();
+        let limit = |number| PaceOptions { requests_per_minute: Some(number), ..FREE };
+        let mut pace = Pace::new(limit(60), start);
+        let mut sent = 0;
+        for millisecond in 0..10_000 {
+            let now = start + Duration::from_millis(millisecond);
+            // two queries by turns
+            pace.configure(limit(60 + usize::from(millisecond % 2 == 0)), now);
+            while pace.ready(1, now) == Ready::Now {
+                pace.send(1, now);
+                pace.end(1, now);
+                sent += 1;
+            }
+        }
+        assert!((10..=12).contains(&sent), "{sent}");
+        pace.most_in_flight = 2.0;
+        pace.configure(PaceOptions { max_concurrency: 64, ..FREE }, start);
+        assert!(pace.most_in_flight < 3.0);
+    }
+
+    #[test]
+    fn tokens_are_charged_as_they_were_read() {
+        let start = Instant::now();
+        let later = start + FIRST_GAP;
+        for (used, ready) in [(Some(6000), false), (Some(10), true), (None, true)] {
+            let options = PaceOptions { tokens_per_minute: Some(6000), ..FREE };
+            let mut pace = Pace::new(options, start);
+            pace.send(90, start);
+            pace.end(90, start);
+            pace.taken(90, used);
+            assert_eq!(pace.ready(1, later) == Ready::Now, ready, "{used:?}");
+        }
+    }
+
     #[test]
     fn what_the_headers_leave_is_not_exceeded() {
         let start = Instant::now();
@@ -368,7 +425,7 @@ mod tests {
         let later = start + FIRST_GAP;
         assert_eq!(pace.ready(700, later), Ready::AfterAnswer);
         assert_eq!(pace.ready(600, later), Ready::Now);
-        pace.end(400);
+        pace.end(400, later);
         pace.told(&Told { requests: left(0), ..Told::default() }, later);
         assert_eq!(pace.ready(1, later), Ready::At(later + Duration::from_secs(5)));
         assert_eq!(pace.ready(1, later + Duration::from_secs(5)), Ready::Now);

@@ -138,6 +138,11 @@ pub(crate) trait Protocol: Debug + Send + Sync {
         true
     }
 
+    /// How its server is started, where that is on the user's machine.
+    fn how_to_start(&self) -> &'static str {
+        "start its server"
+    }
+
     /// The header that carries the key, and what is before the key.
     fn key_header(&self) -> (&'static str, &'static str) {
         ("authorization", "Bearer ")

@@ -29,6 +29,7 @@ fn storm(request: &Request) -> Reply {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_vector_arrives_through_refusals_errors_and_broken_connections() {
     let (ctx, server) = with_server(storm).await;
+    set(&ctx, "providers.test.max_inputs = 200").await;
     let (sql, expected) = texts(10_000);
     assert_eq!(vectors(&run(&ctx, &sql).await.unwrap()), expected);
     let requests = server.requests();
@@ -141,14 +142,80 @@ async fn nobody_waits_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_endpoint_that_is_not_there() {
+async fn a_server_of_this_machine_that_is_not_running() {
     let (ctx, _) = with_server(api::embed).await;
-    for option in ["providers.test.base_url = 'http://127.0.0.1:1/v1'", "max_retries = 1"] {
+    set(&ctx, "providers.test.base_url = 'http://127.0.0.1:1/v1'").await;
+    let message = error(&ctx, "SELECT embed_text('a', on_error => 'null')").await;
+    let start = "embed_text: provider 'test', model 'm': no server listens at http://127.0.0.1:1/v1 (Connection refused";
+    assert!(message.starts_with(start), "{message}");
+    let end = ", 4 times): start its server, or SET semantic.providers.test.base_url to where it listens";
+    assert!(message.contains(end), "{message}");
+    for option in ["providers.ollama.base_url = 'http://127.0.0.1:2'", "max_retries = 1"] {
         set(&ctx, option).await;
     }
-    let message = error(&ctx, "SELECT embed_text('a')").await;
-    assert!(message.contains("provider 'test', model 'm': ") && message.contains("refused"), "{message}");
-    assert!(message.contains("given up after 2 requests"), "{message}");
+    let message = error(&ctx, "SELECT embed_text('a', model => 'ollama/bge-m3')").await;
+    assert!(message.contains(", 2 times): start it by 'ollama serve', or SET"), "{message}");
+}
+
+/// An error that does not say which part of the request it is about.
+fn unclear(message: &str) -> Reply {
+    Reply::new(400, json!({"error": {"message": message, "type": "invalid_request_error"}}).to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_with_every_request_costs_few() {
+    for (on_error, max_inputs) in [("null", 64), ("raise", 64), ("null", 1)] {
+        let (ctx, server) = with_server(|_| unclear("no model is loaded")).await;
+        set(&ctx, &format!("providers.test.max_inputs = {max_inputs}")).await;
+        let sql = texts(5000).0.replace("i)) FROM", &format!("i), on_error => '{on_error}') FROM"));
+        let message = error(&ctx, &sql).await;
+        let expected = "embed_text: provider 'test', model 'm': HTTP 400 Bad Request (invalid_request_error): no model is \
+                        loaded; inputs that were sent alone were refused alike, and none has a vector: check the model's \
+                        name";
+        assert!(message.starts_with(expected), "{message}");
+        // those in flight, each, and three inputs alone
+        assert!(server.count() <= 40, "{}", server.count());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_refused_without_a_word_are_bad_rows() {
+    let script = |request: &Request| match inputs(request).iter().any(|text| text.contains("poison")) {
+        true => unclear("something is wrong"),
+        false => api::embed(request),
+    };
+    let (ctx, server) = with_server(script).await;
+    let poisoned = |rows: usize, bad: &str| {
+        format!(
+            "SELECT embed_text(concat(CASE WHEN i IN ({bad}) THEN 'poison ' ELSE 'text ' END, i), on_error => 'null') \
+             FROM generate_series(1, {rows}) AS t(i) ORDER BY i"
+        )
+    };
+    for (rows, bad) in [(1000, &[3, 501, 900][..]), (1000, &[1, 1000]), (2, &[1, 2]), (1, &[1]), (3, &[1, 3])]
+    {
+        let mut expected = texts(rows).1;
+        for row in bad {
+            expected[*row - 1] = None;
+        }
+        let list: Vec<_> = bad.iter().map(usize::to_string).collect();
+        let found = vectors(&run(&ctx, &poisoned(rows, &list.join(", "))).await.unwrap());
+        assert!(found == expected, "{rows} rows, {bad:?}");
+    }
+    assert!(server.count() < 120, "{}", server.count());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn halves_are_not_tried_as_often_again() {
+    let (ctx, server) = with_server(|request| match (inputs(request).len(), request.number) {
+        (1, _) | (_, ..3) => Reply::new(500, "").with_header("retry-after-ms", "5"),
+        _ => Reply::new(413, "{}"),
+    })
+    .await;
+    set(&ctx, "max_retries = 3").await;
+    let message = error(&ctx, &texts(2).0).await;
+    assert!(message.contains("given up after 4 requests"), "{message}");
+    // three failed, one was too large, and one of each half
+    assert!(server.count() <= 6, "{}", server.count());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use futures::StreamExt;
 
 use super::api::{self, inputs};
 use super::server::Reply;
-use super::{run, set, texts, vectors, with_server};
+use super::{error, run, set, texts, vectors, with_server};
 use datafusion_semantic::session;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,6 +103,20 @@ async fn a_short_query_does_not_wait_for_a_long_one() {
     outcome.unwrap();
     assert!(ended.unwrap() < start.elapsed() / 2, "{ended:?} of {:?}", start.elapsed());
     assert_eq!(server.most_in_flight(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_an_hour() {
+    let (ctx, server) = with_server(|_| Reply::new(429, "{}").with_header("retry-after", "3600")).await;
+    let message = error(&ctx, "SELECT embed_text('a')").await;
+    assert!(
+        message.contains("it asks to wait 3600 s, longer than the 120 s that a query waits"),
+        "{message}"
+    );
+    let later = error(&ctx, "SELECT embed_text('b')");
+    let message = tokio::time::timeout(Duration::from_secs(20), later).await.unwrap();
+    assert!(message.contains("it has asked another request to wait, 35"), "{message}");
+    assert_eq!(server.count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

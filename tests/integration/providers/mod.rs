@@ -14,6 +14,7 @@ mod conformance;
 mod faults;
 mod limits;
 mod long_texts;
+mod scheduling;
 mod secrets;
 mod server;
 mod sharing;

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use super::api::{self, inputs, vector};
+use super::server::Reply;
 use super::{run, set, vectors, with_server};
 use datafusion_semantic::session;
 
@@ -31,6 +32,26 @@ async fn by_several_queries_at_the_same_time() {
     // what is used differently is another input
     let query = sql.replace("i))", "i), dimensions => 3, input_type => 'query')");
     assert_eq!(vectors(&run(&ctx, &query).await.unwrap()), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_several_wait_for_is_not_tried_by_each_of_them() {
+    let failing = |_: &super::Request| {
+        Reply::new(500, "").with_header("retry-after-ms", "5").after(Duration::from_millis(700))
+    };
+    let (ctx, server) = with_server(failing).await;
+    let (other, _) = with_server(api::embed).await;
+    set(&other, &format!("providers.test.base_url = '{}/v1'", server.url)).await;
+    for ctx in [&ctx, &other] {
+        set(ctx, "max_retries = 2").await;
+    }
+    let sql = "SELECT embed_text('a')";
+    let (first, second, third) = tokio::join!(run(&ctx, sql), run(&ctx, sql), run(&other, sql));
+    for outcome in [first, second, third] {
+        let message = outcome.unwrap_err().to_string();
+        assert!(message.contains("given up after 3 requests"), "{message}");
+    }
+    assert_eq!(server.count(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

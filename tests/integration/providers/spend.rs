@@ -1,6 +1,8 @@
 //! What a query has sent is counted, and bounded.
 use datafusion::arrow::util::pretty::pretty_format_batches;
 
+use serde_json::json;
+
 use super::server::Reply;
 use super::{api, error, run, set, texts, vectors, with_server};
 
@@ -32,6 +34,23 @@ async fn a_query_stops_before_it_sends_too_many_requests() {
     // the next query has its own
     let (sql, expected) = texts(20);
     assert_eq!(vectors(&run(&ctx, &sql).await.unwrap()), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_counts_nothing_does_not_make_tokens_free() {
+    let (ctx, server) = with_server(|request| {
+        let vectors: Vec<_> = api::inputs(request).iter().map(|text| api::vector(text)).collect();
+        let mut body = api::answer(request, &vectors);
+        body["usage"] = json!({"prompt_tokens": 0, "total_tokens": 0});
+        Reply::new(200, body.to_string())
+    })
+    .await;
+    for option in ["max_tokens_per_query = 100", "providers.test.max_inputs = 5", "max_concurrency = 1"] {
+        set(&ctx, option).await;
+    }
+    let message = error(&ctx, &texts(500).0).await;
+    assert!(message.contains("semantic.max_tokens_per_query = 100"), "{message}");
+    assert!(server.count() <= 5, "{}", server.count());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
