@@ -127,7 +127,7 @@ fn parse_shape(metadata: &str) -> Option<[u32; 3]> {
     Some(tensor.shape)
 }
 
-/// Nullable, though no channel is NULL: PyArrow finds no tensor in a Parquet file whose items are not.
+/// Nullable, though no channel is NULL: `PyArrow` finds no tensor in a Parquet file whose items are not.
 fn tensor_item(mode: Mode) -> Field {
     Field::new_list_field(channel_type(mode), true)
 }
