@@ -4,12 +4,12 @@
 //! memory of the image before; on whatever thread is free each gets fresh pages, which the system fills with zeros
 //! (a third of the time of decoding), and every thread keeps some. So many images as there are cores are there at a time.
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::blocking::blocking;
 
@@ -26,6 +26,11 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// How many threads there are for pixels.
 pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// For what is at the threads of one query at a time: enough to keep them busy, few enough to let other queries in.
+pub(crate) fn permits() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(2 * threads()))
 }
 
 /// Runs `work` on one of the threads for pixels, in the order of arrival, and passes on its panic.
@@ -81,7 +86,6 @@ impl Drop for Counted {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::mpsc;
 
     use futures::future::join_all;

@@ -36,8 +36,8 @@ impl Memory {
     }
 
     /// For the pixels of a row, or of a few, while they are computed.
-    pub(super) fn row(&self) -> RowMemory {
-        RowMemory::new(self.consumer.new_empty(), self.limit)
+    pub(super) fn row(&self) -> Arc<RowMemory> {
+        Arc::new(RowMemory::new(self.consumer.new_empty(), self.limit))
     }
 
     /// Reserves what a slice takes before it starts. False where that would leave less than a quarter of the pool: it is

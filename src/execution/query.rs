@@ -11,6 +11,7 @@ use super::memory::limit;
 use super::results::Results;
 use crate::config::{SemanticOptions, Settings};
 use crate::inference::Spend;
+use crate::pixels;
 
 /// The queries that run the plan which these operators belong to: one, as a rule.
 ///
@@ -54,6 +55,7 @@ impl Queries {
 pub(super) struct Query {
     settings: Settings,
     permits: Mutex<HashMap<String, Arc<Semaphore>>>,
+    pixels: Arc<Semaphore>,
     results: Option<Arc<Results>>,
     spend: Arc<Spend>,
 }
@@ -68,7 +70,7 @@ impl Query {
             Arc::new(Results::new(max_bytes, MemoryConsumer::new("semantic.cache_bytes").register(pool)))
         });
         let spend = Arc::new(Spend::new(settings.budget()));
-        Self { settings, permits: Mutex::default(), results, spend }
+        Self { settings, permits: Mutex::default(), pixels: pixels::permits(), results, spend }
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -80,6 +82,11 @@ impl Query {
         let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Semaphore::new(self.settings.max_concurrency.max(1)));
         Arc::clone(permits.entry(served_by.to_owned()).or_insert_with(new))
+    }
+
+    /// The permits for work on pixels, over all partitions and operators.
+    pub(super) fn pixels(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.pixels)
     }
 
     /// What was sent to providers on the network.

@@ -20,7 +20,7 @@ use super::memory::Memory;
 use super::query::Query;
 use super::results::Results;
 use super::size::{size, size_of_array};
-use crate::inference::{Running, Usage};
+use crate::inference::{RowMemory, Running, Usage};
 use crate::pixels;
 
 /// What an operator measures in one partition.
@@ -77,6 +77,7 @@ impl RunningCall {
             description: call.description(schema),
             running: Running::new(
                 query.permits(&call.served_by()),
+                query.pixels(),
                 query.settings().max_concurrency,
                 query.spend(),
                 metrics.usage.clone(),
@@ -224,19 +225,21 @@ impl RunningCall {
         self.call.args.iter().map(|arg| arg.evaluate(batch)).collect()
     }
 
-    /// What `work` makes of one row on a thread for pixels. What the row takes there is counted until it ends.
+    /// What `work` makes of one row on a thread for pixels, and what the row takes, counted until that is dropped.
     async fn on_pixels<T: Send + 'static>(
         self: Arc<Self>,
         row: RecordBatch,
         work: impl FnOnce(&Self, &RecordBatch) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        pixels::run(move || self.running.with_memory(self.memory.row()).enter(|| work(&self, &row))).await
+    ) -> Result<(T, Arc<RowMemory>)> {
+        let memory = self.memory.row();
+        let running = self.running.with_memory(Arc::clone(&memory));
+        Ok((running.on_pixels(move || work(&self, &row)).await?, memory))
     }
 
     /// The result of one row, whose arguments are let go before those of the next one are made.
     async fn result_of_row(self: Arc<Self>, row: RecordBatch) -> Result<ArrayRef> {
         let Some(body) = self.body.clone() else {
-            let args = Arc::clone(&self).on_pixels(row, Self::arguments).await?;
+            let (args, _memory) = Arc::clone(&self).on_pixels(row, Self::arguments).await?;
             return self.invoke(args, 1).await;
         };
         let result = move |this: &Self, row: &RecordBatch| {
@@ -244,7 +247,7 @@ impl RunningCall {
             let _timer = this.metrics.compute.timer();
             body.invoke_with_args(args)?.into_array(1)
         };
-        self.on_pixels(row, result).await
+        Ok(self.on_pixels(row, result).await?.0)
     }
 
     /// The arguments, made row by row.
@@ -257,7 +260,7 @@ impl RunningCall {
         let mut constants: Vec<Option<ScalarValue>> = vec![None; self.call.args.len()];
         let rows = by_row(batch, |row| Arc::clone(self).on_pixels(row, Self::arguments));
         futures::pin_mut!(rows);
-        while let Some(args) = rows.try_next().await? {
+        while let Some((args, counted)) = rows.try_next().await? {
             for (position, arg) in args.into_iter().enumerate() {
                 match arg {
                     ColumnarValue::Scalar(value) if self.call.is_constant(position) => {
@@ -268,6 +271,7 @@ impl RunningCall {
                 }
             }
             let bytes = columns.iter().filter_map(|rows| rows.last()).map(size_of_array).sum();
+            drop(counted);
             self.memory.grow(memory, 1, bytes).await?;
         }
         let _timer = self.metrics.compute.timer();

@@ -3,7 +3,6 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl};
 
 use crate::inference::Running;
-use crate::pixels;
 
 /// Calls the synchronous body of `function` on a thread for pixels, and makes an array of what it returns:
 /// `DataFusion` takes a scalar of an async function for one row (apache/datafusion#20031 lists its limits).
@@ -13,6 +12,6 @@ where
 {
     let (function, rows) = (function.clone(), args.number_rows);
     let running = Running::current(1);
-    let value = pixels::run(move || running.enter(|| function.invoke_with_args(args))).await?;
+    let value = running.on_pixels(move || function.invoke_with_args(args)).await?;
     Ok(ColumnarValue::Array(value.into_array(rows)?))
 }

@@ -7,6 +7,7 @@ use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
@@ -121,7 +122,7 @@ impl AsyncScalarUDFImpl for EmbedImage {
         let (mut parts, mut missing) = (vec![], 0);
         while let Some(portion) = portions.try_next().await.map_err(|error| arguments.error(error))? {
             missing += portion.iter().filter(|image| image.is_none()).count();
-            let rows = portion.iter().map(|image| image.as_ref().map(Image::borrowed));
+            let rows = portion.iter().map(|row| row.as_ref().map(|prepared| prepared.image.borrowed()));
             let embeddings = embed(embedder.as_ref(), rows, on_error, &running).await;
             parts.push(embeddings.map_err(|error| arguments.error(error))?);
         }
@@ -135,6 +136,12 @@ impl AsyncScalarUDFImpl for EmbedImage {
     }
 }
 
+/// What the model needs of an image, and what it takes of the memory pool until this is dropped.
+struct Prepared {
+    image: Image<'static>,
+    _memory: Option<MemoryReservation>,
+}
+
 /// What the model needs of the image of each row, in the order of the rows, a few at a time on the threads for pixels.
 fn prepared(
     array: &ArrayRef,
@@ -143,7 +150,7 @@ fn prepared(
     settings: &Settings,
     on_error: OnError,
     running: &Running,
-) -> impl Stream<Item = Result<Option<Image<'static>>, Error>> {
+) -> impl Stream<Item = Result<Option<Prepared>, Error>> {
     let options = settings.images;
     let (array, field) = (Arc::clone(array), Arc::clone(field));
     let (embedder, running) = (Arc::clone(embedder), running.clone());
@@ -151,8 +158,12 @@ fn prepared(
     let row = move |row| {
         let (array, field) = (Arc::clone(&array), Arc::clone(&field));
         let (embedder, running) = (Arc::clone(&embedder), running.clone());
-        pixels::run(move || {
-            let prepare = |image: Image<'_>| Ok(embedder.prepare(image)?.into_owned());
+        running.clone().on_pixels(move || {
+            let prepare = |image: Image<'_>| {
+                let image = embedder.prepare(image)?.into_owned();
+                let memory = running.hold(image.pixels().len());
+                Ok(Prepared { image, _memory: memory })
+            };
             or_null(with_image(&array, row, &field, &options, &running, prepare), on_error)
         })
     };
@@ -160,15 +171,15 @@ fn prepared(
 }
 
 /// The images that are embedded at the same time: as many as have [`PORTION_BYTES`].
-fn portions<'a>(
-    images: impl Stream<Item = Result<Option<Image<'a>>, Error>>,
-) -> impl Stream<Item = Result<Vec<Option<Image<'a>>>, Error>> {
+fn portions(
+    images: impl Stream<Item = Result<Option<Prepared>, Error>>,
+) -> impl Stream<Item = Result<Vec<Option<Prepared>>, Error>> {
     stream::try_unfold(Box::pin(images), |mut images| async move {
         let (mut portion, mut bytes) = (vec![], 0);
         while bytes < PORTION_BYTES
             && let Some(image) = images.try_next().await?
         {
-            bytes += image.as_ref().map_or(0, |image| image.pixels().len());
+            bytes += image.as_ref().map_or(0, |prepared| prepared.image.pixels().len());
             portion.push(image);
         }
         Ok((!portion.is_empty()).then_some((portion, images)))

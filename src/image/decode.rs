@@ -104,11 +104,13 @@ impl<'a> ImageFile<'a> {
         let pixels = (self.header.width / scale) as usize * (self.header.height / scale) as usize;
         let converted = mode.filter(|mode| *mode != self.header.mode).map_or(0, Mode::bytes);
         let kept = match &self.codec {
-            Codec::Jpeg(jpeg) if scale == 1 => jpeg.kept(),
+            Codec::Jpeg(jpeg) => jpeg.kept(),
             Codec::WebP(webp) => webp.kept(),
-            _ => 0,
+            Codec::Other(_) => 0,
         };
-        pixels.saturating_mul(2 * self.header.mode.bytes() + converted + kept)
+        // at whatever scale
+        let kept = kept.saturating_mul(self.header.width as usize * self.header.height as usize);
+        pixels.saturating_mul(2 * self.header.mode.bytes() + converted).saturating_add(kept)
     }
 
     /// The pixels, turned as the options say, in `mode` or in that of the file.

@@ -49,6 +49,13 @@ impl RowMemory {
         Ok(reservation)
     }
 
+    /// Counts `bytes` that are taken already, until the reservation is dropped.
+    pub(super) fn hold(&self, bytes: usize) -> MemoryReservation {
+        let reservation = self.reservation.new_empty();
+        reservation.grow(bytes);
+        reservation
+    }
+
     /// Counts `bytes` as taken until this is dropped.
     pub(super) fn keep(&self, bytes: usize) {
         self.reservation.grow(bytes);

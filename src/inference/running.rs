@@ -9,6 +9,7 @@ use super::RowMemory;
 use super::spend::{Budget, Spend};
 use crate::error::Result;
 use crate::models::Caller;
+use crate::pixels;
 
 tokio::task_local! {
     static CURRENT: Running;
@@ -20,6 +21,8 @@ tokio::task_local! {
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
     permits: Arc<Semaphore>,
+    /// Those of the query for work on pixels.
+    pixels: Arc<Semaphore>,
     max_concurrency: usize,
     spend: Arc<Spend>,
     usage: Usage,
@@ -30,21 +33,27 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn new(
         permits: Arc<Semaphore>,
+        pixels: Arc<Semaphore>,
         max_concurrency: usize,
         spend: Arc<Spend>,
         usage: Usage,
     ) -> Self {
-        Self { permits, max_concurrency, spend, usage, memory: None }
+        Self { permits, pixels, max_concurrency, spend, usage, memory: None }
     }
 
     /// This call, for rows that take their memory from `memory`.
-    pub(crate) fn with_memory(&self, memory: RowMemory) -> Self {
-        Self { memory: Some(Arc::new(memory)), ..self.clone() }
+    pub(crate) fn with_memory(&self, memory: Arc<RowMemory>) -> Self {
+        Self { memory: Some(memory), ..self.clone() }
     }
 
     /// Reserves memory for work that is about to begin, see [`RowMemory::reserve`].
     pub(crate) fn reserve(&self, bytes: usize) -> datafusion::common::Result<Option<MemoryReservation>> {
         self.memory.as_ref().map(|memory| memory.reserve(bytes)).transpose()
+    }
+
+    /// Counts memory as taken until the reservation is dropped, see [`RowMemory::hold`].
+    pub(crate) fn hold(&self, bytes: usize) -> Option<MemoryReservation> {
+        self.memory.as_ref().map(|memory| memory.hold(bytes))
     }
 
     /// Counts memory as taken until the rows are computed.
@@ -63,7 +72,8 @@ impl Running {
     pub(crate) fn current_or(max_concurrency: usize, budget: Budget) -> Self {
         CURRENT.try_with(Clone::clone).unwrap_or_else(|_| {
             let permits = Arc::new(Semaphore::new(max_concurrency.max(1)));
-            Self::new(permits, max_concurrency, Arc::new(Spend::new(budget)), Usage::default())
+            let (pixels, spend) = (pixels::permits(), Arc::new(Spend::new(budget)));
+            Self::new(permits, pixels, max_concurrency, spend, Usage::default())
         })
     }
 
@@ -75,6 +85,15 @@ impl Running {
     /// Runs `work` as a part of this call, on whatever thread.
     pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self.clone(), work)
+    }
+
+    /// Runs `work` as a part of this call on a thread for pixels, see [`pixels::run`], as soon as the query may have more
+    /// of it there: so the work of another query is never far behind.
+    pub(crate) async fn on_pixels<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let permits = Arc::clone(&self.pixels);
+        // the semaphore is never closed
+        let _permit = permits.acquire().await;
+        pixels::run(move || self.enter(work)).await
     }
 
     /// Runs one request as soon as the query may have another one in flight.
