@@ -195,7 +195,7 @@ impl Shell {
             "off" => false,
             other => return Err(format!("\\timing: expected on or off, found '{other}'").into()),
         };
-        self.confirm(format_args!("timing is {}", if self.settings.timing { "on" } else { "off" }))
+        self.confirm(format_args!("timing: {}", if self.settings.timing { "on" } else { "off" }))
     }
 
     fn change_setting(&mut self, words: &[String]) -> Result<(), Problem> {
@@ -208,13 +208,13 @@ impl Shell {
                 Ok(self.out.flush()?)
             }
             [name] => match self.settings.get(name) {
-                Some(value) => Ok(self.say(format_args!("{name} is {value}"))?),
+                Some(value) => Ok(self.say(format_args!("{name}: {value}"))?),
                 // says which there are
                 None => Ok(self.settings.set(name, "")?),
             },
             [name, value] => {
                 self.settings.set(name, value)?;
-                self.confirm(format_args!("{name} is {value}"))
+                self.confirm(format_args!("{name}: {value}"))
             }
             [name, ..] => Err(format!("\\pset: {name} has one value; put spaces into single quotes").into()),
         }

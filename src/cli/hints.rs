@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::describe::table_names;
 use super::keywords;
-use super::names::{is_slip, nearest};
+use super::names::{meant, nearest};
 use super::statements::Position;
 
 /// An error's message with the nearest known name in it, and its place, which may become a better one.
@@ -49,7 +49,7 @@ fn of_syntax(message: String, place: Option<Position>, sql: &str) -> (String, Op
         words.iter().position(|token| Position::from(token.span.start) == at).unwrap_or(words.len());
     let near = words.iter().take(stopped + 1).rev().take(2).find_map(|token| match &token.token {
         Token::Word(word) if word.quote_style.is_none() && !keywords::is_keyword(&word.value) => {
-            let meant = keywords::KEYWORDS.into_iter().find(|keyword| is_slip(&word.value, keyword))?;
+            let meant = meant(&word.value, &keywords::KEYWORDS)?;
             Some((format!("{message}; did you mean {meant}?"), Position::from(token.span.start)))
         }
         _ => None,
@@ -120,7 +120,7 @@ fn of_name(message: &str, ctx: &SessionContext) -> Option<String> {
             likely.map_or_else(|| format!("there are {known}"), |likely| format!("did you mean {likely}?"));
         return Some(format!("there is no argument '{name}'; {cure}"));
     }
-    if message.contains("placeholder") && message.contains(':') {
+    if message.starts_with("Placeholder ':") {
         return Some(format!("{message}; \\set NAME VALUE gives :NAME a value"));
     }
     among_others(message)
@@ -132,7 +132,7 @@ fn among_others(message: &str) -> Option<String> {
     let (_, rest) = rest.split_once('\'')?;
     let (name, others) = rest.split_once('\'')?;
     // the error names the function first
-    if before.contains(' ') {
+    if before.trim_end().contains(' ') {
         return None;
     }
     let words =

@@ -158,7 +158,7 @@ fn bars(values: &[f64]) -> String {
         }
     }
     format!(
-        "<svg viewBox=\"0 0 {} {BAR_HEIGHT}\" role=\"img\"><title>{} dimensions</title><path d=\"{path}\"/></svg>",
+        "<svg viewBox=\"0 0 {} {BAR_HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\"><title>{} dimensions</title><path d=\"{path}\"/></svg>",
         means.len(),
         values.len()
     )

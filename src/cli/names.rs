@@ -21,11 +21,16 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
-/// Whether `typed` is `meant` with one letter wrong, missing or too much, or two swapped; case does not matter. Short
-/// words are too like each other for that.
-pub fn is_slip(typed: &str, meant: &str) -> bool {
-    let (typed, meant) = (typed.to_lowercase(), meant.to_lowercase());
-    typed.len() >= 4 && typed != meant && (is_swapped(&typed, &meant) || levenshtein(&typed, &meant) == 1)
+/// The word that was typed with one letter wrong, missing or too much, or, rather, with two swapped; case does not
+/// matter. Short words are too like each other for that.
+pub fn meant<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
+    let typed = typed.to_lowercase();
+    if typed.len() < 4 {
+        return None;
+    }
+    let find =
+        |is_like: &dyn Fn(&str) -> bool| known.iter().copied().find(|name| is_like(&name.to_lowercase()));
+    find(&|name| is_swapped(&typed, name)).or_else(|| find(&|name| levenshtein(&typed, name) == 1))
 }
 
 /// Whether one is the other with two neighbours swapped.
@@ -52,5 +57,8 @@ mod tests {
         assert_eq!(nearest("form", known), Some("FROM"));
         assert_eq!(nearest("xyz", known), None);
         assert_eq!(nearest("", known), None);
+        assert_eq!(meant("form", &["FOR", "FROM"]), Some("FROM"));
+        assert_eq!(meant("SELCT", &["SELECT"]), Some("SELECT"));
+        assert_eq!(meant("fro", &["FROM"]), None);
     }
 }

@@ -191,6 +191,14 @@ impl Done {
     }
 }
 
+/// `embed_text(text@1) AS __async_fn_0 WITH ...` as `embed_text(text)`; of several calls the first.
+fn short(calls: &str) -> String {
+    let call = calls.split_once(" AS ").map_or(calls, |(call, _)| call);
+    let mut parts = call.split('@');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
 /// The rows that came out of the sources of a plan, and how many there are in all of them, where that is known.
 fn read(plan: &Arc<dyn ExecutionPlan>) -> (usize, Option<usize>) {
     let children = plan.children();
@@ -302,6 +310,12 @@ mod tests {
             text(&done(9, Some(5), 0), second(3700), 20.0),
             "embed_text(text): 9 rows, 20 rows/s, 1:01:40 h"
         );
+    }
+
+    #[test]
+    fn calls_are_named_as_they_were_written() {
+        assert_eq!(short("embed_text(body@12, m@0) AS __async_fn_0 WITH model"), "embed_text(body, m)");
+        assert_eq!(short("download(path@0)"), "download(path)");
     }
 
     #[test]
