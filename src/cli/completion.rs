@@ -8,21 +8,20 @@ use std::time::Duration;
 use datafusion::logical_expr::Signature;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::dialect::Dialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::commands::COMMANDS;
+use super::cursor::{BEFORE_TABLES, Context, is_one_of, mentioned_tables, resolve};
 use super::describe::{models, table_names, texts};
 use super::keywords::KEYWORDS;
 use super::settings;
+use crate::image::Mode;
+use crate::models::provider_names;
 use crate::session;
 
 /// Columns of a table that takes longer to open, such as a large folder, are not offered.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// Words that are followed by a table.
-const BEFORE_TABLES: [&str; 7] = ["from", "join", "into", "table", "describe", "update", "view"];
 
 /// One text that could stand where the cursor is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,23 +124,12 @@ impl Completion {
         let list = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
         match argument {
             "model" | "text_model" | "image_model" => self.models(),
-            "provider" => list(&[
-                "transformers",
-                "openai",
-                "azure_openai",
-                "cohere",
-                "voyage",
-                "google",
-                "ollama",
-                "lm_studio",
-            ]),
+            "provider" => provider_names().map(str::to_owned).collect(),
             "on_error" => list(&["raise", "null"]),
             "input_type" => list(&["query", "document"]),
             "filter" => list(&["nearest", "bilinear", "bicubic", "lanczos3", "box"]),
             "fit" => list(&["stretch", "contain", "cover", "pad"]),
-            "mode" => {
-                list(&["L", "LA", "RGB", "RGBA", "L16", "LA16", "RGB16", "RGBA16", "RGB32F", "RGBA32F"])
-            }
+            "mode" => Mode::ALL.iter().map(|mode| mode.name().to_owned()).collect(),
             _ => vec![],
         }
     }
@@ -251,146 +239,6 @@ impl Completion {
     }
 }
 
-/// What stands before the cursor, as far as it decides what can follow.
-struct Context<'a> {
-    before: &'a str,
-    tokens: Vec<Token>,
-    /// where the text of a string starts that is not closed
-    quote: Option<usize>,
-    /// where the word starts at whose end the cursor is
-    word: usize,
-    /// the function in whose parentheses the cursor is
-    call: Option<String>,
-}
-
-impl<'a> Context<'a> {
-    fn of(before: &'a str, dialect: &dyn Dialect) -> Self {
-        let word = before.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_').len();
-        let quote = open_quote(before, dialect);
-        let until = quote.map_or(word, |quote| quote - 1);
-        let tokens = Tokenizer::new(dialect, &before[..until]).tokenize().unwrap_or_default();
-        let mut tokens: Vec<Token> =
-            tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_) | Token::EOF)).collect();
-        if let Some(end) = tokens.iter().rposition(|token| *token == Token::SemiColon) {
-            tokens.drain(..=end);
-        }
-        let call = open_call(&tokens);
-        Self { before, tokens, quote, word, call }
-    }
-
-    /// Where the name of an option starts, if the cursor is at its end: `SET semantic.text_`.
-    fn option(&self) -> Option<usize> {
-        let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
-        let start = self.before.trim_end_matches(is_part).len();
-        let verb = self.before[..start].split_whitespace().last()?;
-        let is_separate = self.before[..start].ends_with(char::is_whitespace);
-        (is_separate && is_one_of(verb, &["set", "reset", "show"])).then_some(start)
-    }
-
-    /// Words and signs before the one at the cursor, the last last.
-    fn last_words(&self) -> Vec<&str> {
-        let from = self.tokens.len().saturating_sub(5);
-        let texts = self.tokens[from..].iter().map(|token| match token {
-            Token::Word(word) => word.value.as_str(),
-            Token::Period => ".",
-            Token::RArrow => "=>",
-            Token::Eq => "=",
-            Token::Comma => ",",
-            _ => "",
-        });
-        texts.collect()
-    }
-}
-
-/// Where the text of a string starts that is open at the end.
-fn open_quote(before: &str, dialect: &dyn Dialect) -> Option<usize> {
-    let error = Tokenizer::new(dialect, before).tokenize().err()?;
-    let mut offsets = super::statements::Offsets::new(before);
-    let start = offsets.of(error.location);
-    before[start..].starts_with('\'').then_some(start + 1)
-}
-
-/// The function of the innermost parenthesis that is open at the end.
-fn open_call(tokens: &[Token]) -> Option<String> {
-    let mut open = 0;
-    for (at, token) in tokens.iter().enumerate().rev() {
-        match token {
-            Token::RParen => open += 1,
-            Token::LParen if open > 0 => open -= 1,
-            Token::LParen => {
-                return match tokens.get(at.checked_sub(1)?)? {
-                    Token::Word(word) => Some(word.value.clone()),
-                    _ => None,
-                };
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// The tables that a statement names behind FROM, JOIN and the like, with their aliases.
-fn tables_and_aliases(typed: &str, dialect: &dyn Dialect) -> Vec<(String, Option<String>)> {
-    let mut tokens = Vec::new();
-    // behind a string that is not closed there are none
-    let _ = Tokenizer::new(dialect, typed).tokenize_with_location_into_buf(&mut tokens);
-    let tokens: Vec<Token> = tokens
-        .into_iter()
-        .map(|token| token.token)
-        .filter(|token| !matches!(token, Token::Whitespace(_)))
-        .collect();
-    let mut tables = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        let is_before = matches!(&tokens[at], Token::Word(word) if is_one_of(&word.value, &BEFORE_TABLES));
-        at += 1;
-        if !is_before {
-            continue;
-        }
-        let mut name = String::new();
-        while let Some(token @ (Token::Word(_) | Token::Period | Token::SingleQuotedString(_))) =
-            tokens.get(at)
-        {
-            if matches!(token, Token::Word(_)) && !name.is_empty() && !name.ends_with('.') {
-                break;
-            }
-            name.push_str(&token.to_string());
-            at += 1;
-        }
-        // a table function, with its arguments
-        if let (Some(Token::LParen), false) = (tokens.get(at), name.is_empty()) {
-            let Some(length) = tokens[at..].iter().position(|token| *token == Token::RParen) else {
-                continue;
-            };
-            tokens[at..=at + length].iter().for_each(|token| name.push_str(&token.to_string()));
-            at += length + 1;
-        }
-        if matches!(tokens.get(at), Some(Token::Word(word)) if word.value.eq_ignore_ascii_case("as")) {
-            at += 1;
-        }
-        let alias = match tokens.get(at) {
-            Some(Token::Word(word)) if !super::keywords::is_keyword(&word.value) => Some(word.value.clone()),
-            _ => None,
-        };
-        if !name.is_empty() {
-            tables.push((name, alias));
-        }
-    }
-    tables
-}
-
-fn mentioned_tables(typed: &str, dialect: &dyn Dialect) -> Vec<String> {
-    tables_and_aliases(typed, dialect).into_iter().map(|(table, _)| table).collect()
-}
-
-/// The table that `name` is an alias of, or else the name itself.
-fn resolve(name: &str, typed: &str, dialect: &dyn Dialect) -> String {
-    let mut tables = tables_and_aliases(typed, dialect).into_iter();
-    let named =
-        tables.find(|(_, alias)| alias.as_ref().is_some_and(|alias| alias.eq_ignore_ascii_case(name)));
-    named.map_or_else(|| name.to_owned(), |(table, _)| table)
-}
-
 /// Files and folders whose path starts with the text from `start`; a folder ends with a slash.
 fn files(before: &str, start: usize) -> (usize, Vec<Candidate>) {
     let typed = before[start..].trim_start();
@@ -426,14 +274,6 @@ fn files(before: &str, start: usize) -> (usize, Vec<Candidate>) {
 
 fn starts_with(name: &str, typed: &str) -> bool {
     name.get(..typed.len()).is_some_and(|start| start.eq_ignore_ascii_case(typed))
-}
-
-fn is_one_of(word: &str, words: &[&str]) -> bool {
-    words.iter().any(|known| word.eq_ignore_ascii_case(known))
-}
-
-fn plain(text: String) -> Candidate {
-    Candidate { shown: text.clone(), text }
 }
 
 /// A name, in double quotes where it would be another without.

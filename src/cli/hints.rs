@@ -121,6 +121,7 @@ fn of_name(message: &str, ctx: &SessionContext) -> Option<String> {
         return Some(format!("there is no argument '{name}'; {cure}"));
     }
     if message.starts_with("Placeholder ':") {
+        let message = message.trim_end_matches('.');
         return Some(format!("{message}; \\set NAME VALUE gives :NAME a value"));
     }
     among_others(message)

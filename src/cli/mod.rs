@@ -3,6 +3,7 @@
 pub mod arguments;
 mod commands;
 mod completion;
+mod cursor;
 mod describe;
 mod errors;
 mod highlight;

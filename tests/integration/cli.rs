@@ -479,7 +479,7 @@ fn a_command_that_fails_ends_a_script_too() {
     );
     assert_eq!(
         of("SELECT :x"),
-        "semsql: stdin:1:1: Placeholder ':x' was not provided a value for execution.; \\set NAME VALUE gives :NAME a value"
+        "semsql: stdin:1:1: Placeholder ':x' was not provided a value for execution; \\set NAME VALUE gives :NAME a value"
     );
 }
 
