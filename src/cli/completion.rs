@@ -276,6 +276,10 @@ fn starts_with(name: &str, typed: &str) -> bool {
     name.get(..typed.len()).is_some_and(|start| start.eq_ignore_ascii_case(typed))
 }
 
+fn plain(text: String) -> Candidate {
+    Candidate { shown: text.clone(), text }
+}
+
 /// A name, in double quotes where it would be another without.
 fn identifier(name: String) -> Candidate {
     let is_plain = !name.starts_with(|c: char| c.is_ascii_digit())

@@ -158,10 +158,6 @@ pub fn is_one_of(word: &str, words: &[&str]) -> bool {
     words.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
-fn plain(text: String) -> Candidate {
-    Candidate { shown: text.clone(), text }
-}
-
 #[cfg(test)]
 mod tests {
     use datafusion::sql::sqlparser::dialect::GenericDialect;

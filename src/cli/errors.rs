@@ -166,7 +166,7 @@ fn excerpt(text: &str, place: Position) -> String {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::prelude::SessionContext;
+    use arrow::error::ArrowError;
 
     use super::*;
     use crate::session;
@@ -179,7 +179,7 @@ mod tests {
             Ok(frame) => frame.collect().await.unwrap_err(),
         };
         let start = Position { line: 10, column: 3 };
-        Report::new(&Statement { text: sql, start }, &error)
+        Report::new(&Statement { text: sql, start }, &error, &ctx)
     }
 
     async fn shown(sql: &str) -> String {
