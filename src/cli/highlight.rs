@@ -55,8 +55,12 @@ pub fn highlight(text: &str, dialect: &dyn Dialect) -> String {
     }
     match unfinished {
         Some(error) => {
-            let start = offsets.of(error.location).max(copied);
-            let color = if text[start..].starts_with("/*") { COMMENT } else { STRING };
+            let end = tokens.last().map_or(0, |token| offsets.of(token.span.end)).max(copied);
+            // of a comment the error is at the end of the text
+            let (start, color) = match text[end..].find("/*") {
+                Some(comment) if offsets.of(error.location) == text.len() => (end + comment, COMMENT),
+                _ => (offsets.of(error.location).max(copied), STRING),
+            };
             let _ = write!(colored, "{}{color}{}{PLAIN}", &text[copied..start], &text[start..]);
         }
         None => colored.push_str(&text[copied..]),

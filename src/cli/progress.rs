@@ -181,7 +181,7 @@ impl Done {
         });
         match busy.or(operators.last()) {
             Some(operator) => {
-                Self { what: operator.calls.clone(), rows: operator.rows, total: operator.total_rows, tokens }
+                Self { what: short(&operator.calls), rows: operator.rows, total: operator.total_rows, tokens }
             }
             None => {
                 let (rows, total) = read(plan);

@@ -161,7 +161,7 @@ fn ctrl_c_drops_what_is_typed() {
 fn tab_completes_what_can_follow() {
     let folder = folder();
     fs::create_dir(folder.path().join("data")).unwrap();
-    fs::write(folder.path().join("data/photos of cats.csv"), "width,Name\n1,Tom\n").unwrap();
+    fs::write(folder.path().join("data/photos of cats.csv"), "width,Nickname\n1,Tom\n").unwrap();
     let mut terminal = Terminal::start(folder.path(), &[], &[]);
     terminal.enter("CREATE TABLE documents AS SELECT 1 AS document_id, 'x' AS body_text;");
     for (typed, expected) in [
@@ -176,12 +176,12 @@ fn tab_completes_what_can_follow() {
         ("SELECT embed_text('x', provider => 'coh", "SELECT embed_text('x', provider => 'cohere'"),
         ("SELECT * FROM 'data/pho", "SELECT * FROM 'data/photos of cats.csv"),
         (
-            "SELECT * FROM 'data/photos of cats.csv' WHERE wi",
+            "SELECT * FROM 'data/photos of cats.csv' WHERE widt",
             "SELECT * FROM 'data/photos of cats.csv' WHERE width",
         ),
         (
-            "SELECT * FROM 'data/photos of cats.csv' WHERE Na",
-            "SELECT * FROM 'data/photos of cats.csv' WHERE \"Name\"",
+            "SELECT * FROM 'data/photos of cats.csv' WHERE Nick",
+            "SELECT * FROM 'data/photos of cats.csv' WHERE \"Nickname\"",
         ),
         ("SET semantic.text_", "SET semantic.text_model"),
         ("\\tim", "\\timing "),
