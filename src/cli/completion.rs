@@ -109,8 +109,7 @@ impl Completion {
         let typed = &context.before[start..];
         let close = if behind.starts_with('\'') { "" } else { "'" };
         let values = match context.last_words().as_slice() {
-            [.., name, "=>"] => self.values_of(name),
-            [.., "semantic", ".", name, "=" | "TO" | "to"] => self.values_of(name),
+            [.., name, "=>"] | [.., "semantic", ".", name, "=" | "TO" | "to"] => self.values_of(name),
             _ => vec![],
         };
         if values.is_empty() {

@@ -238,7 +238,7 @@ impl Rate {
     fn per_second(&self) -> f64 {
         match (self.0.front(), self.0.back()) {
             (Some((from, before)), Some((to, rows))) if to > from => {
-                (rows - before) as f64 / (*to - *from).as_secs_f64()
+                (rows - before) as f64 / to.saturating_sub(*from).as_secs_f64()
             }
             _ => 0.0,
         }
