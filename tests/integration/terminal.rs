@@ -20,7 +20,7 @@ const CTRL_C: &str = "\x03";
 const UP: &str = "\x1b[A";
 
 /// Long enough for a machine that does other things; what is there earlier is seen earlier.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A shell, its keyboard and its screen.
 struct Terminal {
