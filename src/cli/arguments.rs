@@ -28,13 +28,17 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
 
-    /// Print at most this many rows of a result; 0 prints all [default: 40 in tables, else all]
+    /// Print at most this many rows of a result; 0 prints all [default: 40 in tables, 1000 in html, else all]
     #[arg(long, value_name = "N")]
     pub maxrows: Option<usize>,
 
     /// Set the options in this TOML file first [default: ~/.config/semsql/config.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// Start the interactive shell without the commands in ~/.config/semsql/semsqlrc
+    #[arg(long)]
+    pub no_rc: bool,
 
     /// -c and -f, in the order in which they were given
     #[arg(skip)]
@@ -63,6 +67,8 @@ pub enum Format {
     Json,
     /// one JSON object per row
     Ndjson,
+    /// a page for a browser: thumbnails of images, embeddings drawn, columns that sort
+    Html,
 }
 
 const EXAMPLES: &str = "\
@@ -71,6 +77,7 @@ Examples:
   semsql -c \"SELECT * FROM 'docs.parquet' LIMIT 5\"         a file is a table: parquet, csv, tsv, json, arrow
   semsql -c \"SELECT count(*) FROM 'logs/*.ndjson'\"         so is a glob, or a folder of such files
   semsql -f setup.sql -c 'SELECT * FROM t' --format csv    both, in this order
+  semsql -f photos.sql --format html > photos.html         a page with thumbnails
   echo 'SELECT 1' | semsql --format json";
 
 impl Arguments {
@@ -88,17 +95,6 @@ impl Arguments {
         let mut arguments = Self::from_arg_matches(&matches)?;
         arguments.inputs = inputs(&matches, &arguments);
         Ok(arguments)
-    }
-
-    /// The most rows to print of one result; `None` prints all.
-    #[must_use]
-    pub fn row_limit(&self) -> Option<usize> {
-        match (self.maxrows, self.format) {
-            (Some(0), _) => None,
-            (Some(rows), _) => Some(rows),
-            (None, Format::Table) => Some(40),
-            (None, _) => None,
-        }
     }
 }
 
@@ -134,13 +130,5 @@ mod tests {
             [command("a"), file("b"), command("c"), file("d"), command("--e")]
         );
         assert_eq!(parsed("semsql").inputs, []);
-    }
-
-    #[test]
-    fn tables_are_cut_unless_told_otherwise() {
-        assert_eq!(parsed("semsql").row_limit(), Some(40));
-        assert_eq!(parsed("semsql --format csv").row_limit(), None);
-        assert_eq!(parsed("semsql --format csv --maxrows 3").row_limit(), Some(3));
-        assert_eq!(parsed("semsql --maxrows 0").row_limit(), None);
     }
 }

@@ -1,21 +1,24 @@
 //! What a person reads when a statement fails: one sentence, and the place.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
-use arrow::error::ArrowError;
-use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
-use datafusion::common::{Column, DataFusionError, SchemaError};
+use datafusion::common::DataFusionError;
+use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use unicode_width::UnicodeWidthStr;
 
+use super::hints;
+use super::reasons::message;
 use super::statements::{Position, Statement};
-use crate::io::store_failure;
 
 /// A failed statement, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// the name of the script; empty for what was typed
+    pub script: String,
+    /// the number of the statement in a script that has several
+    pub statement: Option<usize>,
     /// where in the script: the place that the error names, else the start of the statement
     pub position: Position,
     /// what went wrong
@@ -25,20 +28,52 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reads an error that `statement` led to.
+    /// Reads an error that `statement` led to in a session.
     #[must_use]
-    pub fn new(statement: &Statement<'_>, error: &DataFusionError) -> Self {
+    pub fn new(statement: &Statement<'_>, error: &DataFusionError, ctx: &SessionContext) -> Self {
         let (message, place) = describe(error, statement.text);
+        let (message, place) = hints::add(message, place, error, statement.text, ctx);
         let position = place.map_or(statement.start, |place| statement.start.offset_by(place));
         let excerpt = place.map_or_else(String::new, |place| excerpt(statement.text, place));
-        Self { position, message, excerpt }
+        Self { script: String::new(), statement: None, position, message, excerpt }
     }
 
     /// An error at a place in a script of which no statement could be read.
     #[must_use]
     pub fn at(script: &str, position: Position, message: String) -> Self {
-        Self { position, message, excerpt: excerpt(script, position) }
+        Self { script: String::new(), statement: None, position, message, excerpt: excerpt(script, position) }
     }
+
+    /// An error of a command, which says enough itself.
+    #[must_use]
+    pub fn of_command(position: Position, message: String) -> Self {
+        Self { script: String::new(), statement: None, position, message, excerpt: String::new() }
+    }
+
+    /// The same in a named script.
+    #[must_use]
+    pub fn in_script(self, script: &str, statement: Option<usize>) -> Self {
+        Self { script: script.to_owned(), statement, ..self }
+    }
+}
+
+/// `script.sql:4:8: statement 2: there is no column nope`, then the line. Of what was typed, the place is seen.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.script.is_empty() {
+            write!(f, "{}:{}:{}: ", self.script, self.position.line, self.position.column)?;
+        }
+        if let Some(number) = self.statement {
+            write!(f, "statement {number}: ")?;
+        }
+        f.write_str(&self.message)?;
+        if self.excerpt.is_empty() { Ok(()) } else { write!(f, "\n{}", self.excerpt) }
+    }
+}
+
+/// The sentence of an error.
+pub fn message_of(error: &DataFusionError) -> String {
+    describe(error, "").0
 }
 
 /// The error as a sentence, and its place within `sql` where it has one.
@@ -58,9 +93,9 @@ fn describe(error: &DataFusionError, sql: &str) -> (String, Option<Position>) {
         return (message.to_owned(), place);
     }
     match split_place(message) {
-        Some((message, parsed)) => (message.to_owned(), Some(parsed)),
-        None if message.ends_with("found: EOF") => (message.to_owned(), Some(end_of(sql))),
-        None => (message.to_owned(), place),
+        Some((message, parsed)) => (syntax_error(message), Some(parsed)),
+        None if message.ends_with("found: EOF") => (syntax_error(message), Some(end_of(sql))),
+        None => (syntax_error(message), place),
     }
 }
 
@@ -83,82 +118,15 @@ fn place_by_name(message: &str, names_parts: bool, sql: &str) -> Option<Position
     Some(token.span.start.into())
 }
 
-/// The text of an error without the name of its class.
-fn message(error: &DataFusionError) -> String {
-    match error {
-        DataFusionError::Plan(text)
-        | DataFusionError::Execution(text)
-        | DataFusionError::NotImplemented(text)
-        | DataFusionError::Configuration(text) => without_noise(text),
-        DataFusionError::Internal(text) => format!("internal error: {text}"),
-        DataFusionError::ResourcesExhausted(text) => format!("resources exhausted: {text}"),
-        DataFusionError::SQL(error, _) => match error.as_ref() {
-            ParserError::ParserError(text) | ParserError::TokenizerError(text) => text.clone(),
-            ParserError::RecursionLimitExceeded => {
-                "the statement is nested too deeply (SET datafusion.sql_parser.recursion_limit allows more)"
-                    .to_owned()
-            }
-        },
-        DataFusionError::SchemaError(error, _) => match error.as_ref() {
-            SchemaError::FieldNotFound { field, valid_fields } => no_such_column(field, valid_fields),
-            error => error.to_string(),
-        },
-        DataFusionError::ArrowError(error, _) => match error.as_ref() {
-            ArrowError::CastError(text)
-            | ArrowError::ComputeError(text)
-            | ArrowError::CsvError(text)
-            | ArrowError::InvalidArgumentError(text)
-            | ArrowError::JsonError(text)
-            | ArrowError::NotYetImplemented(text)
-            | ArrowError::ParseError(text)
-            | ArrowError::SchemaError(text) => text.clone(),
-            ArrowError::DivideByZero => "division by zero".to_owned(),
-            ArrowError::ExternalError(error) => error.to_string(),
-            error => error.to_string(),
-        },
-        DataFusionError::ParquetError(error) => without_noise(&error.to_string()),
-        DataFusionError::External(error) => error.to_string(),
-        DataFusionError::IoError(error) => error.to_string(),
-        DataFusionError::ObjectStore(error) => store_failure(error),
-        error => error.message().into_owned(),
-    }
-}
-
-/// DataFusion's messages without what only repeats, or guesses badly.
-fn without_noise(text: &str) -> String {
-    if let Some((name, rest)) = text.strip_prefix("Invalid function '").and_then(|rest| rest.split_once('\''))
-    {
-        let guess = rest.split('\'').nth(1).filter(|guess| normalized_levenshtein(name, guess) >= LIKE);
-        let guess = guess.map_or_else(String::new, |guess| format!("; did you mean '{guess}'?"));
-        return format!("there is no function '{name}'{guess}");
-    }
-    let text = text.split(" No function matches the given name").next().unwrap_or_default();
-    ["datafusion.public.", "Parquet error: ", "Json error: ", "Csv error: "]
-        .iter()
-        .fold(text.to_owned(), |text, noise| text.replace(noise, ""))
-}
-
-/// How alike two names must be for one to be offered for the other; 1 is the same.
-const LIKE: f64 = 0.6;
-
-/// Names the nearest column, else some of those that there are.
-fn no_such_column(field: &Column, valid: &[Column]) -> String {
-    const LISTED: usize = 12;
-    let missing = format!("there is no column {}", field.quoted_flat_name());
-    let likeness =
-        |column: &Column| normalized_levenshtein(&field.name().to_lowercase(), &column.name().to_lowercase());
-    let nearest = valid.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    match nearest {
-        None => missing,
-        Some(nearest) if likeness(nearest) >= LIKE => {
-            format!("{missing}; did you mean {}?", nearest.quoted_flat_name())
-        }
-        Some(_) => {
-            let names: Vec<String> = valid.iter().take(LISTED).map(Column::quoted_flat_name).collect();
-            let more = if valid.len() > LISTED { ", …" } else { "" };
-            format!("{missing}; there are {}{more}", names.join(", "))
-        }
-    }
+/// `Expected: a, found: b` as a sentence.
+fn syntax_error(message: &str) -> String {
+    let Some((expected, found)) =
+        message.strip_prefix("Expected: ").and_then(|message| message.split_once(", found: "))
+    else {
+        return message.to_owned();
+    };
+    let found = if found == "EOF" { "the end of the statement" } else { found };
+    format!("expected {expected}, found {found}")
 }
 
 /// Takes ` at Line: 2, Column: 7`, which the parser writes into its message, off its end.
@@ -198,7 +166,7 @@ fn excerpt(text: &str, place: Position) -> String {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::prelude::SessionContext;
+    use arrow::error::ArrowError;
 
     use super::*;
     use crate::session;
@@ -211,11 +179,11 @@ mod tests {
             Ok(frame) => frame.collect().await.unwrap_err(),
         };
         let start = Position { line: 10, column: 3 };
-        Report::new(&Statement { text: sql, start }, &error)
+        Report::new(&Statement { text: sql, start }, &error, &ctx)
     }
 
     async fn shown(sql: &str) -> String {
-        let Report { position: Position { line, column }, message, excerpt } = report(sql).await;
+        let Report { position: Position { line, column }, message, excerpt, .. } = report(sql).await;
         format!("{line}:{column}: {message}\n{excerpt}")
     }
 
@@ -235,11 +203,13 @@ mod tests {
     async fn a_syntax_error_is_pointed_at() {
         let text = shown("SELECT id FORM t WHERE").await;
         assert!(
-            text.starts_with("10:18: Expected: end of statement, found: t\n  SELECT id FORM t WHERE\n"),
+            text.starts_with(
+                "10:13: expected end of statement, found t; did you mean FROM?\n  SELECT id FORM t WHERE\n"
+            ),
             "{text}"
         );
         let text = shown("SELECT (1 +").await;
-        assert!(text.ends_with("found: EOF\n  SELECT (1 +\n             ^"), "{text}");
+        assert!(text.ends_with("found the end of the statement\n  SELECT (1 +\n             ^"), "{text}");
     }
 
     #[tokio::test]
@@ -256,16 +226,6 @@ mod tests {
             shown("SELECT 1, abs(text) FROM t").await,
             "10:13: Function 'abs' expects Numeric but received String.\n  SELECT 1, abs(text) FROM t\n            ^"
         );
-    }
-
-    #[tokio::test]
-    async fn the_nearest_function_is_offered_only_where_it_is_near() {
-        assert!(
-            shown("SELECT upperr('x')")
-                .await
-                .contains("there is no function 'upperr'; did you mean 'upper'?\n")
-        );
-        assert!(shown("SELECT qqqqqqqq('x')").await.contains("there is no function 'qqqqqqqq'\n"));
     }
 
     #[tokio::test]

@@ -1,30 +1,51 @@
 //! `semsql`: SQL in, rows out, from the command line, from files, or typed at a prompt.
 
 pub mod arguments;
+mod commands;
+mod completion;
+mod cursor;
+mod describe;
 mod errors;
+mod highlight;
+mod hints;
+mod html;
+mod keywords;
+mod names;
+mod output;
+mod pager;
+mod pictures;
 mod print;
+mod progress;
+mod reasons;
 mod repl;
 mod run;
+mod settings;
 mod statements;
 mod table;
+mod terminal;
+mod thumbnails;
+mod user_files;
 mod values;
+mod variables;
 
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 
 use datafusion::prelude::SessionContext;
-use etcetera::BaseStrategy;
-use etcetera::base_strategy::Xdg;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::session;
+use crate::{planner, session};
 use arguments::{Arguments, Input};
-use print::Output;
+use output::Output;
+use progress::{LastPlan, Line, Progress};
 use run::{Shell, Stop};
+use settings::Settings;
+use variables::Variables;
 
 /// Stack of the thread that parses and plans. A sum of thousands of terms is as deep a tree, and some of DataFusion's
 /// walks over it recurse. Only what is used takes memory.
@@ -50,45 +71,54 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn run_here(arguments: &Arguments) -> ExitCode {
-    let (runtime, mut shell) = match start(arguments) {
+    let interactive = arguments.inputs.is_empty() && io::stdin().is_terminal();
+    let (runtime, mut shell) = match start(arguments, interactive) {
         Ok(started) => started,
         Err(reason) => return fail(reason),
     };
-    let terminal = io::stdin().is_terminal();
-    let code = if !arguments.inputs.is_empty() {
-        arguments.inputs.iter().try_for_each(|input| run_input(&runtime, &mut shell, input)).err()
-    } else if terminal {
-        match repl::run(&runtime, &mut shell) {
+    let code = if interactive {
+        match repl::run(&runtime, &mut shell, !arguments.no_rc) {
             Ok(()) => None,
             Err(reason) => Some(fail(reason)),
         }
-    } else {
+    } else if arguments.inputs.is_empty() {
         run_input(&runtime, &mut shell, &Input::File("-".into())).err()
+    } else {
+        arguments.inputs.iter().try_for_each(|input| run_input(&runtime, &mut shell, input)).err()
     };
     // what was cancelled may still be inside a call that cannot be interrupted: do not wait for it
     runtime.shutdown_background();
     code.unwrap_or(ExitCode::SUCCESS)
 }
 
-fn start(arguments: &Arguments) -> Result<(Runtime, Shell), Box<dyn std::error::Error>> {
+fn start(arguments: &Arguments, interactive: bool) -> Result<(Runtime, Shell), Box<dyn std::error::Error>> {
     let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(EXECUTION_STACK).build()?;
     let ctx = session::new()?;
     configure(&ctx, arguments.config.as_deref())?;
+    let line = Arc::new(Line::new());
+    let progress = Progress::is_wanted(arguments.quiet).then(|| {
+        let plan = Arc::new(LastPlan::default());
+        planner::append_physical_rule(&ctx, Arc::clone(&plan) as _);
+        Arc::new(Progress { line: Arc::clone(&line), plan })
+    });
     let shell = Shell {
         ctx,
-        out: Output::new(Box::new(io::stdout())),
-        format: arguments.format,
-        row_limit: arguments.row_limit(),
+        out: Output::stdout(Arc::clone(&line)),
+        settings: Settings::new(arguments, interactive),
+        variables: Variables::default(),
         quiet: arguments.quiet,
-        interactive: false,
+        interactive,
+        progress,
+        line,
+        depth: 0,
     };
     Ok((runtime, shell))
 }
 
 /// Sets the options of a file: the one that is named, or else the user's own if there is one.
 fn configure(ctx: &SessionContext, named: Option<&Path>) -> Result<(), String> {
-    let own = || Some(Xdg::new().ok()?.config_dir().join("semsql/config.toml"));
-    let Some(path) = named.map(Path::to_owned).or_else(|| own().filter(|path| path.exists())) else {
+    let own = || user_files::config().filter(|path| path.exists());
+    let Some(path) = named.map(Path::to_owned).or_else(own) else {
         return Ok(());
     };
     let text =
@@ -100,32 +130,24 @@ fn configure(ctx: &SessionContext, named: Option<&Path>) -> Result<(), String> {
 /// Runs one piece of SQL; `Err` is the exit status with which everything ends.
 fn run_input(runtime: &Runtime, shell: &mut Shell, input: &Input) -> Result<(), ExitCode> {
     let (name, script) = match input {
-        Input::Command(sql) => ("-c".to_owned(), sql.clone()),
-        Input::File(path) if path == Path::new("-") => ("stdin".to_owned(), read("stdin", read_stdin())?),
-        Input::File(path) => {
-            let name = path.display().to_string();
-            let script = read(&name, fs::read_to_string(path))?;
-            (name, script)
+        Input::Command(sql) => ("-c".to_owned(), Ok(sql.clone())),
+        Input::File(path) if path == Path::new("-") => {
+            ("stdin".to_owned(), user_files::script("stdin", read_stdin()))
         }
+        Input::File(path) => (path.display().to_string(), user_files::read_script(path)),
     };
+    let script = script.map_err(fail)?;
     let stopped = runtime.block_on(async {
         tokio::select! {
-            stopped = shell.run(&script) => stopped,
+            stopped = shell.run(&name, &script) => stopped,
             _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
         }
     });
     match stopped {
         Ok(()) => Ok(()),
-        Err(Stop::Closed) => Err(ExitCode::SUCCESS),
+        Err(Stop::Closed | Stop::Quit) => Err(ExitCode::SUCCESS),
         Err(Stop::Interrupted) => Err(ExitCode::from(INTERRUPTED)),
-        Err(Stop::Failed(report)) => {
-            let position = report.position;
-            let place = format_args!("{name}:{}:{}: {}", position.line, position.column, report.message);
-            if report.excerpt.is_empty() {
-                return Err(fail(place));
-            }
-            Err(fail(format_args!("{place}\n{}", report.excerpt)))
-        }
+        Err(Stop::Failed(report)) => Err(fail(report)),
     }
 }
 
@@ -133,18 +155,6 @@ fn read_stdin() -> io::Result<String> {
     let mut script = String::new();
     io::stdin().read_to_string(&mut script)?;
     Ok(script)
-}
-
-fn read(name: &str, script: io::Result<String>) -> Result<String, ExitCode> {
-    match script {
-        // editors on Windows put a byte order mark in front
-        Ok(script) => Ok(script.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(script)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(fail(format_args!("file not found: {name}"))),
-        Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-            Err(fail(format_args!("{name} is not UTF-8 text")))
-        }
-        Err(e) => Err(fail(format_args!("cannot read {name}: {e}"))),
-    }
 }
 
 fn fail(reason: impl Display) -> ExitCode {

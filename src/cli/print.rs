@@ -1,55 +1,17 @@
-//! From a stream of batches to standard output.
+//! From a stream of batches to the output, in the format that was asked for.
 
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-
 use super::arguments::Format;
-use super::{table, values};
-
-/// Standard output, buffered, which remembers that it failed.
-///
-/// Arrow's writers turn an I/O error into text; whether the reader went away must be known nevertheless.
-pub struct Output {
-    writer: BufWriter<Box<dyn Write + Send>>,
-    failure: Option<io::ErrorKind>,
-}
-
-impl Output {
-    /// Buffers `writer`.
-    pub fn new(writer: Box<dyn Write + Send>) -> Self {
-        Self { writer: BufWriter::new(writer), failure: None }
-    }
-
-    /// Whether the reader went away, as in `semsql ... | head`: no reason to complain, but to stop.
-    pub fn is_closed(&self) -> bool {
-        self.failure == Some(io::ErrorKind::BrokenPipe)
-    }
-
-    fn remember<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
-        if let Err(e) = &result {
-            self.failure = Some(e.kind());
-        }
-        result
-    }
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = self.writer.write(bytes);
-        self.remember(result)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let result = self.writer.flush();
-        self.remember(result)
-    }
-}
+use super::output::Output;
+use super::settings::Settings;
+use super::{html, table, values};
 
 /// How many rows a result had, and how many of them were printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,18 +22,18 @@ pub struct Printed {
     pub total: usize,
 }
 
-/// Prints a result as it arrives, at most `limit` rows of it.
+/// Prints a result as it arrives, at most as many rows as the settings say.
 ///
-/// A table counts the rows that it does not show; the other formats end the query at the limit.
+/// A table and a page count the rows that they do not show; the other formats end the query at the limit.
 pub async fn print(
     stream: SendableRecordBatchStream,
-    format: Format,
-    limit: Option<usize>,
+    settings: &Settings,
     out: &mut Output,
 ) -> Result<Printed> {
-    let limit = limit.unwrap_or(usize::MAX);
-    let printed = match format {
-        Format::Table => table::print(stream, limit, table::terminal_width(), out).await?,
+    let limit = settings.row_limit();
+    let printed = match settings.format {
+        Format::Table => table::print(stream, settings, out).await?,
+        Format::Html => html::print(Rows::new(stream, limit), settings, out).await?,
         Format::Csv => values::print_csv(Rows::new(stream, limit), b',', out).await?,
         Format::Tsv => values::print_csv(Rows::new(stream, limit), b'\t', out).await?,
         Format::Json => values::print_json(Rows::new(stream, limit), out).await?,
@@ -123,6 +85,15 @@ impl Rows {
             }
         }
         Ok(None)
+    }
+
+    /// Reads the rows behind the limit, only to count them.
+    pub async fn count_rest(mut self) -> Result<Printed> {
+        let mut total = self.taken + self.batch.take().map_or(0, |batch| batch.num_rows());
+        while let Some(batch) = self.stream.next().await {
+            total += batch?.num_rows();
+        }
+        Ok(Printed { shown: self.taken, total })
     }
 
     /// What was handed out is all that there is, as far as is known.

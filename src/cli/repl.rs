@@ -1,134 +1,152 @@
 //! The interactive shell: reads until a semicolon, runs, prints, and goes on after an error.
 
-use std::fs;
+use std::borrow::Cow;
 use std::io::Write;
-use std::path::PathBuf;
 
 use datafusion::sql::sqlparser::dialect::Dialect;
-use etcetera::BaseStrategy;
-use etcetera::base_strategy::Xdg;
-use rustyline::completion::Completer;
+use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
+use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Config, Editor, Helper};
+use rustyline::{CompletionType, Config, Context, Editor, Helper};
 use tokio::runtime::Runtime;
 
 use super::complain;
+use super::completion::Completion;
+use super::highlight::highlight;
 use super::run::{Shell, Stop};
 use super::statements::is_complete;
+use super::user_files;
 
-const HELP: &str = "\
-A statement ends with a semicolon and may span lines. Ctrl-C cancels it, Ctrl-D ends the shell.
-  \\?   this help
-  \\q   quit";
-
-/// Reads and runs statements until the end of input or `\q`. What is typed is kept in a history file.
-pub fn run(runtime: &Runtime, shell: &mut Shell) -> rustyline::Result<()> {
-    shell.interactive = true;
-    let config = Config::builder().auto_add_history(true).history_ignore_dups(true)?.build();
-    let mut editor: Editor<Statements, FileHistory> = Editor::with_config(config)?;
-    let history = history_file();
+/// Reads and runs statements until the end of input or `\q`, after those of the startup file if `with_startup`. What is
+/// typed is kept in a history file.
+pub fn run(runtime: &Runtime, shell: &mut Shell, with_startup: bool) -> rustyline::Result<()> {
+    let config = Config::builder()
+        .auto_add_history(true)
+        .history_ignore_dups(true)?
+        .max_history_size(10_000)?
+        .completion_type(CompletionType::List)
+        .build();
+    let mut editor: Editor<Typing, FileHistory> = Editor::with_config(config)?;
+    let history = user_files::history();
     if let Some(history) = &history {
-        // there is none the first time
+        // one that cannot be read is as good as none
         let _ = editor.load_history(history);
     }
     if !shell.quiet {
         let version = env!("CARGO_PKG_VERSION");
-        let _ =
-            writeln!(shell.out, "semsql {version}. End a statement with a semicolon; \\? helps, \\q quits.");
-        let _ = shell.out.flush();
+        let _ = shell
+            .say(format_args!("semsql {version}. End a statement with a semicolon; \\? helps, \\q quits."));
+    }
+    if with_startup && !run_startup(runtime, shell) {
+        return Ok(());
     }
     loop {
-        editor.set_helper(Some(Statements { dialect: shell.dialect() }));
-        match editor.readline("semsql> ") {
-            Ok(typed) => match typed.trim() {
-                "\\q" | "exit" | "quit" => break,
-                "\\?" => {
-                    let _ = writeln!(shell.out, "{HELP}");
-                    let _ = shell.out.flush();
-                }
-                command if command.starts_with('\\') => {
-                    complain(format_args!("unknown command {command}; \\? helps"));
-                }
-                _ => {
-                    if !run_typed(runtime, shell, &typed) {
-                        break;
-                    }
-                }
-            },
-            Err(ReadlineError::Interrupted) => {}
-            Err(ReadlineError::Eof) => break,
+        let completion = Completion { ctx: shell.ctx.clone(), runtime: runtime.handle().clone() };
+        editor.set_helper(Some(Typing { dialect: shell.dialect(), completion }));
+        let goes_on = match editor.readline("semsql> ") {
+            Ok(typed) if matches!(typed.trim(), "exit" | "quit") => false,
+            Ok(typed) => run_typed(runtime, shell, "", &typed),
+            // Ctrl-C drops what was typed
+            Err(ReadlineError::Interrupted) => true,
+            Err(ReadlineError::Eof) => false,
             Err(e) => return Err(e),
-        }
+        };
         // saved each time: a shell may be killed
         if let Some(history) = &history {
             let _ = editor.append_history(history);
         }
+        if !goes_on {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
-/// Runs what was typed; false where nobody can read the results any more.
-fn run_typed(runtime: &Runtime, shell: &mut Shell, typed: &str) -> bool {
+/// Runs the commands and statements that a person wants in every shell; false where they end it.
+fn run_startup(runtime: &Runtime, shell: &mut Shell) -> bool {
+    let Some(path) = user_files::startup().filter(|path| path.exists()) else { return true };
+    let confirms = std::mem::replace(&mut shell.interactive, false);
+    let goes_on = match user_files::read_script(&path) {
+        Ok(script) => run_typed(runtime, shell, &path.display().to_string(), &script),
+        Err(reason) => {
+            complain(format_args!("error: {reason}"));
+            true
+        }
+    };
+    shell.interactive = confirms;
+    goes_on
+}
+
+/// Runs what was typed; false where the shell ends, or where nobody can read the results any more.
+fn run_typed(runtime: &Runtime, shell: &mut Shell, name: &str, typed: &str) -> bool {
     let stopped = runtime.block_on(async {
         tokio::select! {
-            stopped = shell.run(typed) => stopped,
+            stopped = shell.run(name, typed) => stopped,
             _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
         }
     });
+    shell.depth = 0;
     match stopped {
         Ok(()) => {}
-        Err(Stop::Closed) => return false,
+        Err(Stop::Closed | Stop::Quit) => return false,
         Err(Stop::Interrupted) => {
+            let _ = shell.out.end_page();
             let _ = shell.out.flush();
             // behind the ^C that the terminal echoed
             complain("\ncancelled");
         }
-        Err(Stop::Failed(report)) => {
-            complain(format_args!("error: {}", report.message));
-            if !report.excerpt.is_empty() {
-                complain(report.excerpt);
-            }
-        }
+        Err(Stop::Failed(report)) => complain(format_args!("error: {report}")),
     }
     true
 }
 
-/// `$XDG_STATE_HOME/semsql/history`; `None` where there is no home to keep it in.
-fn history_file() -> Option<PathBuf> {
-    let folder = Xdg::new().ok()?.state_dir()?.join("semsql");
-    fs::create_dir_all(&folder).ok()?;
-    Some(folder.join("history"))
-}
-
-/// Tells the line editor whether Enter runs what was typed or starts another line.
-struct Statements {
+/// What the line editor asks while somebody types.
+struct Typing {
     dialect: Box<dyn Dialect>,
+    completion: Completion,
 }
 
-impl Validator for Statements {
+/// Whether Enter runs what was typed or starts another line.
+impl Validator for Typing {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let typed = context.input().trim();
-        let is_command = typed.starts_with('\\') || matches!(typed, "exit" | "quit");
-        Ok(if is_command || is_complete(typed, self.dialect.as_ref()) {
-            ValidationResult::Valid(None)
-        } else {
-            ValidationResult::Incomplete
-        })
+        let is_done = matches!(typed, "exit" | "quit") || is_complete(typed, self.dialect.as_ref());
+        Ok(if is_done { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
     }
 }
 
-impl Completer for Statements {
-    type Candidate = String;
+impl Completer for Typing {
+    type Candidate = Pair;
+
+    fn complete(&self, typed: &str, cursor: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let (start, found) = self.completion.complete(typed, cursor, self.dialect.as_ref());
+        let pair = |candidate: super::completion::Candidate| Pair {
+            display: candidate.shown,
+            replacement: candidate.text,
+        };
+        Ok((start, found.into_iter().map(pair).collect()))
+    }
 }
 
-impl Hinter for Statements {
+impl Hinter for Typing {
     type Hint = String;
 }
 
-impl Highlighter for Statements {}
+/// Not asked where there is no terminal, or where `NO_COLOR` is set.
+impl Highlighter for Typing {
+    fn highlight<'l>(&self, typed: &'l str, _: usize) -> Cow<'l, str> {
+        Cow::Owned(highlight(typed, self.dialect.as_ref()))
+    }
 
-impl Helper for Statements {}
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
+        Cow::Owned(format!("\x1b[1m{prompt}\x1b[0m"))
+    }
+
+    fn highlight_char(&self, _: &str, _: usize, kind: CmdKind) -> bool {
+        kind != CmdKind::MoveCursor
+    }
+}
+
+impl Helper for Typing {}

@@ -9,13 +9,18 @@ use arrow::error::ArrowError;
 use arrow::util::display::{DurationFormat, FormatOptions};
 use comfy_table::modifiers::UTF8_ROUND_CORNERS;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, Width};
 use datafusion::common::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::print::{Output, Printed};
+use super::output::Output;
+use super::pictures::{self, Picture, Protocol};
+use super::print::Printed;
+use super::settings::Settings;
+use super::terminal;
+use super::thumbnails::Pictures;
 use crate::types::display::{Cells, formatter, type_name};
 
 /// The widest cell where there is no terminal to fit.
@@ -24,22 +29,23 @@ const WIDEST_CELL: usize = 60;
 /// A column is not made narrower than this to fit a terminal: the table gets wider than the terminal instead.
 const NARROWEST_COLUMN: usize = 8;
 
-/// The width of the terminal that standard output is, if it is one.
-pub fn terminal_width() -> Option<usize> {
-    Table::new().width().map(usize::from)
-}
-
-/// Holds the first `limit` rows, for their widths, and counts the rest.
+/// Holds the first rows, for their widths, and counts the rest.
 pub async fn print(
     mut stream: SendableRecordBatchStream,
-    limit: usize,
-    width: Option<usize>,
+    settings: &Settings,
     out: &mut Output,
 ) -> Result<Printed> {
     let schema = stream.schema();
     if is_explanation(&schema) {
         return print_explanation(stream, out).await;
     }
+    let width = terminal::size().filter(|_| out.is_terminal()).map(|size| size.columns);
+    let shown = Shown {
+        null: &settings.null,
+        widest: width.unwrap_or(WIDEST_CELL),
+        pictures: settings.pictures.filter(|_| width.is_some()),
+    };
+    let limit = settings.row_limit();
     let mut rows = Vec::new();
     let mut total = 0;
     while let Some(batch) = stream.next().await {
@@ -47,10 +53,10 @@ pub async fn print(
         total += batch.num_rows();
         let wanted = batch.num_rows().min(limit - rows.len());
         if wanted > 0 {
-            add_rows(&batch.slice(0, wanted), width.unwrap_or(WIDEST_CELL), &mut rows)?;
+            shown.add_rows(&batch.slice(0, wanted), &mut rows)?;
         }
     }
-    writeln!(out, "{}", draw(&schema, &rows, width))?;
+    write_table(&schema, &rows, width, out)?;
     Ok(Printed { shown: rows.len(), total })
 }
 
@@ -79,27 +85,87 @@ async fn print_explanation(mut stream: SendableRecordBatchStream, out: &mut Outp
     Ok(Printed { shown: total, total })
 }
 
-fn add_rows(batch: &RecordBatch, widest: usize, rows: &mut Vec<Vec<String>>) -> Result<(), ArrowError> {
-    let options = FormatOptions::new()
-        .with_null("NULL")
-        .with_duration_format(DurationFormat::Pretty)
-        .with_formatter_factory(Some(&Cells));
-    let schema = batch.schema_ref();
-    let columns = batch.columns().iter().zip(schema.fields());
-    let formatters = columns
-        .map(|(array, field)| formatter(array.as_ref(), field, &options))
-        .collect::<Result<Vec<_>, ArrowError>>()?;
-    for row in 0..batch.num_rows() {
-        let mut cells = Vec::with_capacity(formatters.len());
-        for formatter in &formatters {
-            cells.push(cut(&visible(&formatter.value(row).try_to_string()?), widest).into_owned());
-        }
-        rows.push(cells);
-    }
-    Ok(())
+/// One cell of a row.
+struct Content {
+    text: String,
+    /// stands below the text
+    picture: Option<Picture>,
 }
 
-fn draw(schema: &Schema, rows: &[Vec<String>], width: Option<usize>) -> Table {
+/// How cells are shown.
+struct Shown<'a> {
+    null: &'a str,
+    /// the most characters of a cell
+    widest: usize,
+    pictures: Option<Protocol>,
+}
+
+impl Shown<'_> {
+    fn add_rows(&self, batch: &RecordBatch, rows: &mut Vec<Vec<Content>>) -> Result<(), ArrowError> {
+        let options = FormatOptions::new()
+            .with_null(self.null)
+            .with_duration_format(DurationFormat::Pretty)
+            .with_formatter_factory(Some(&Cells));
+        let schema = batch.schema_ref();
+        let columns = batch.columns().iter().zip(schema.fields());
+        let columns = columns
+            .map(|(array, field)| {
+                let pictures = self.pictures.and_then(|_| Pictures::of(array.as_ref(), field));
+                Ok((formatter(array.as_ref(), field, &options)?, pictures))
+            })
+            .collect::<Result<Vec<_>, ArrowError>>()?;
+        for row in 0..batch.num_rows() {
+            let mut cells = Vec::with_capacity(columns.len());
+            for (formatter, pictures) in &columns {
+                let text = formatter.value(row).try_to_string()?;
+                let text = cut(&visible(&text), self.widest).into_owned();
+                let picture = pictures.as_ref().and_then(|pictures| self.picture(pictures, row));
+                cells.push(Content { text, picture });
+            }
+            rows.push(cells);
+        }
+        Ok(())
+    }
+
+    fn picture(&self, pictures: &Pictures<'_>, row: usize) -> Option<Picture> {
+        let (width, height) = pictures::largest();
+        let image = pictures.thumbnail(row, width, height)?;
+        self.pictures?.picture(&image).ok()
+    }
+}
+
+/// The table, and then on top of it, row by row while it is on the screen, the pictures.
+fn write_table(
+    schema: &Schema,
+    rows: &[Vec<Content>],
+    width: Option<usize>,
+    out: &mut Output,
+) -> std::io::Result<()> {
+    let (table, widths) = draw(schema, rows, width);
+    let table = table.to_string();
+    let mut lines = table.lines();
+    let copy = |count: usize, lines: &mut std::str::Lines<'_>, out: &mut Output| {
+        lines.take(count).try_for_each(|line| writeln!(out, "{line}"))
+    };
+    // a border, names, types, a border
+    copy(4, &mut lines, out)?;
+    for row in rows {
+        let has_pictures = row.iter().any(|cell| cell.picture.is_some());
+        copy(if has_pictures { 1 + pictures::ROWS } else { 1 }, &mut lines, out)?;
+        let mut column = 3;
+        for (cell, width) in row.iter().zip(&widths) {
+            if let Some(picture) = &cell.picture {
+                // saves the cursor, goes to below the text of the cell, and comes back
+                write!(out, "\x1b7\x1b[{}A\x1b[{column}G{}\x1b8", pictures::ROWS, picture.escape)?;
+            }
+            column += width + 3;
+        }
+    }
+    copy(usize::MAX, &mut lines, out)
+}
+
+/// The table and the widths of its columns.
+fn draw(schema: &Schema, rows: &[Vec<Content>], width: Option<usize>) -> (Table, Vec<usize>) {
     let heads: Vec<(String, String)> = schema
         .fields()
         .iter()
@@ -108,7 +174,8 @@ fn draw(schema: &Schema, rows: &[Vec<String>], width: Option<usize>) -> Table {
     let mut widths: Vec<usize> = heads.iter().map(|(name, kind)| name.width().max(kind.width())).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.width());
+            let picture = cell.picture.as_ref().map_or(0, |picture| picture.columns);
+            *width = (*width).max(cell.text.width()).max(picture);
         }
     }
     fit(&mut widths, width);
@@ -120,14 +187,20 @@ fn draw(schema: &Schema, rows: &[Vec<String>], width: Option<usize>) -> Table {
     };
     table.set_header(heads.iter().zip(&widths).map(head));
     for row in rows {
-        table.add_row(row.iter().zip(&widths).map(|(cell, width)| Cell::new(cut(cell, *width))));
+        table.add_row(row.iter().zip(&widths).map(|(cell, width)| {
+            let room = if cell.picture.is_some() { "\n ".repeat(pictures::ROWS) } else { String::new() };
+            Cell::new(format!("{}{room}", cut(&cell.text, *width)))
+        }));
     }
-    for (column, field) in table.column_iter_mut().zip(schema.fields()) {
+    for ((column, field), width) in table.column_iter_mut().zip(schema.fields()).zip(&widths) {
         if field.data_type().is_numeric() {
             column.set_cell_alignment(CellAlignment::Right);
         }
+        // a cell that was cut in front of a wide character is narrower
+        let width = u16::try_from(width + 2).unwrap_or(u16::MAX);
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
     }
-    table
+    (table, widths)
 }
 
 /// Narrows the widest columns until the table fits `width`.
@@ -152,7 +225,7 @@ fn narrow(widths: &mut [usize], widest: usize) {
 }
 
 /// Control characters, escaped: a cell is one line, and its text must not steer the terminal.
-fn visible(text: &str) -> Cow<'_, str> {
+pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }
@@ -168,7 +241,7 @@ fn visible(text: &str) -> Cow<'_, str> {
 }
 
 /// At most `width` columns of `text`, the last one `…` where something is missing.
-fn cut(text: &str, width: usize) -> Cow<'_, str> {
+pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
     if text.len() <= width || text.width() <= width {
         return Cow::Borrowed(text);
     }
@@ -199,8 +272,9 @@ mod tests {
         ])
         .unwrap();
         let mut rows = Vec::new();
-        add_rows(&batch, width.unwrap_or(WIDEST_CELL), &mut rows).unwrap();
-        draw(batch.schema_ref(), &rows, width).to_string()
+        let shown = Shown { null: "NULL", widest: width.unwrap_or(WIDEST_CELL), pictures: None };
+        shown.add_rows(&batch, &mut rows).unwrap();
+        draw(batch.schema_ref(), &rows, width).0.to_string()
     }
 
     #[test]

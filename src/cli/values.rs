@@ -16,7 +16,8 @@ use arrow::json::writer::{JsonArray, JsonFormat, LineDelimited, make_encoder};
 use arrow::json::{EncoderOptions, WriterBuilder};
 use datafusion::common::Result;
 
-use super::print::{Output, Printed, Rows};
+use super::output::Output;
+use super::print::{Printed, Rows};
 use crate::image::Image;
 use crate::types::image::{ImageColumn, ImageType};
 

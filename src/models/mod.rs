@@ -26,6 +26,12 @@ mod voyage;
 pub use registry::{Registry, Served};
 pub use remote::{LongText, ProviderOptions, RemoteOptions};
 
+/// The names of the providers that every session knows.
+#[cfg(feature = "shell")]
+pub(crate) fn provider_names() -> impl Iterator<Item = &'static str> {
+    std::iter::once("transformers").chain(remote::RemoteProvider::names())
+}
+
 /// Vectors of one length, one behind the other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {

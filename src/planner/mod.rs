@@ -52,6 +52,8 @@ use datafusion::prelude::SessionContext;
 
 pub use lower_to_sync::{SyncTwin, When};
 pub use nearest_join::MetricOf;
+#[cfg(feature = "shell")]
+pub(crate) use physical_rules::append_physical_rule;
 pub use scaled_decode::ScaledDecoding;
 
 use check_async::CheckAsync;

@@ -1,4 +1,4 @@
-//! Gives a session physical rules that come before its own.
+//! Gives a session physical rules.
 
 use std::sync::Arc;
 
@@ -12,23 +12,31 @@ use super::stream_async::StreamAsync;
 
 /// Puts our rules before all physical rules of `ctx`, if they are not there.
 pub(super) fn register(ctx: &SessionContext, metric_of: MetricOf, scaled_decoding: ScaledDecoding) {
+    let ours: [Rule; 3] =
+        [Arc::new(ScaledDecode(scaled_decoding)), Arc::new(StreamAsync), Arc::new(NearestJoin(metric_of))];
+    change(ctx, |rules| {
+        let registered = rules.iter().any(|rule| rule.name() == StreamAsync::NAME);
+        (!registered).then(|| ours.into_iter().chain(rules.iter().cloned()).collect())
+    });
+}
+
+/// Puts a rule behind all physical rules of `ctx`: it sees the plans that will run.
+#[cfg(feature = "shell")]
+pub(crate) fn append_physical_rule(ctx: &SessionContext, rule: Rule) {
+    change(ctx, |rules| Some(rules.iter().cloned().chain([rule]).collect()));
+}
+
+type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
+fn change(ctx: &SessionContext, change: impl FnOnce(&[Rule]) -> Option<Vec<Rule>>) {
     let state = ctx.state_ref();
     let mut state = state.write();
-    let rules = state.physical_optimizers();
-    if rules.iter().any(|rule| rule.name() == StreamAsync::NAME) {
-        return;
-    }
-    let mut with_ours: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![
-        Arc::new(ScaledDecode(scaled_decoding)),
-        Arc::new(StreamAsync),
-        Arc::new(NearestJoin(metric_of)),
-    ];
-    with_ours.extend(rules.iter().cloned());
+    let Some(rules) = change(state.physical_optimizers()) else { return };
     // the state has no way to add a physical rule
     let old = state.clone();
     let mut rebuilt = SessionStateBuilder::new_from_existing(old.clone())
         .with_session_id(old.session_id().to_owned())
-        .with_physical_optimizer_rules(with_ours)
+        .with_physical_optimizer_rules(rules)
         .build();
     restore(&old, &mut rebuilt);
     *state = rebuilt;

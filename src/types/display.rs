@@ -12,9 +12,9 @@ use arrow::util::display::{
 };
 
 use super::image::ImageColumn;
-use super::kind::Kind;
+pub(crate) use super::kind::Kind;
 pub use super::kind::type_name;
-pub use super::sparkline::sparkline;
+pub use super::sparkline::{means, sparkline};
 
 /// Binary values up to this many bytes print whole.
 const LONGEST_PLAIN_BINARY: usize = 16;
@@ -87,19 +87,37 @@ struct SparklineCell<'a> {
 
 impl DisplayIndex for SparklineCell<'_> {
     fn write(&self, idx: usize, f: &mut dyn Write) -> FormatResult {
-        let vector: Option<ArrayRef> = self.array.is_valid(idx).then(|| match self.array.data_type() {
-            DataType::List(_) => self.array.as_list::<i32>().value(idx),
-            DataType::LargeList(_) => self.array.as_list::<i64>().value(idx),
-            _ => self.array.as_fixed_size_list().value(idx),
-        });
-        let Some(vector) = vector else {
-            return Ok(f.write_str(self.null)?);
-        };
-        let vector = cast(&vector, &DataType::Float64)?;
-        let values: Vec<f64> =
-            vector.as_primitive::<Float64Type>().iter().map(|value| value.unwrap_or(f64::NAN)).collect();
-        Ok(f.write_str(&sparkline(&values))?)
+        match vector(self.array, idx)? {
+            Some(values) => Ok(f.write_str(&sparkline(&values))?),
+            None => Ok(f.write_str(self.null)?),
+        }
     }
+}
+
+/// The items of a vector in a list of any kind, NaN for a NULL; `None` where the vector is NULL.
+pub fn vector(array: &dyn Array, row: usize) -> Result<Option<Vec<f64>>, ArrowError> {
+    if array.is_null(row) {
+        return Ok(None);
+    }
+    let vector: ArrayRef = match array.data_type() {
+        DataType::List(_) => array.as_list::<i32>().value(row),
+        DataType::LargeList(_) => array.as_list::<i64>().value(row),
+        _ => array.as_fixed_size_list().value(row),
+    };
+    let vector = cast(&vector, &DataType::Float64)?;
+    let values = vector.as_primitive::<Float64Type>().iter();
+    Ok(Some(values.map(|value| value.unwrap_or(f64::NAN)).collect()))
+}
+
+/// A value of binary data of any kind; `None` where it is NULL.
+#[must_use]
+pub fn bytes(array: &dyn Array, row: usize) -> Option<&[u8]> {
+    array.is_valid(row).then(|| match array.data_type() {
+        DataType::Binary => array.as_binary::<i32>().value(row),
+        DataType::LargeBinary => array.as_binary::<i64>().value(row),
+        DataType::BinaryView => array.as_binary_view().value(row),
+        _ => array.as_fixed_size_binary().value(row),
+    })
 }
 
 struct ImageCell<'a> {
@@ -126,14 +144,8 @@ struct BinaryCell<'a> {
 
 impl DisplayIndex for BinaryCell<'_> {
     fn write(&self, idx: usize, f: &mut dyn Write) -> FormatResult {
-        if self.array.is_null(idx) {
+        let Some(bytes) = bytes(self.array, idx) else {
             return Ok(f.write_str(self.null)?);
-        }
-        let bytes = match self.array.data_type() {
-            DataType::Binary => self.array.as_binary::<i32>().value(idx),
-            DataType::LargeBinary => self.array.as_binary::<i64>().value(idx),
-            DataType::BinaryView => self.array.as_binary_view().value(idx),
-            _ => self.array.as_fixed_size_binary().value(idx),
         };
         let shown = if bytes.len() > LONGEST_PLAIN_BINARY { BINARY_HEAD } else { bytes.len() };
         f.write_str("x'")?;

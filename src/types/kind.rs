@@ -9,7 +9,7 @@ use super::image::ImageType;
 const LONGEST_PLAIN_LIST: i32 = 16;
 
 /// What a column holds, as far as printing it goes.
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `dimensions` is unknown for a variable-size list
     Embedding {
         item: DataType,
@@ -22,7 +22,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Reads the type and the marks of a field.
-    pub(super) fn of(field: &Field) -> Self {
+    pub(crate) fn of(field: &Field) -> Self {
         let marked = field.metadata().contains_key(SPACE_KEY);
         if let Some(image_type) = ImageType::of(field) {
             return Self::Image(image_type);

@@ -8,10 +8,7 @@ const SPARKLINE_BARS: usize = 24;
 #[must_use]
 pub fn sparkline(values: &[f64]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let parts = values.len().min(SPARKLINE_BARS);
-    let means: Vec<Option<f64>> = (0..parts)
-        .map(|part| mean(&values[part * values.len() / parts..(part + 1) * values.len() / parts]))
-        .collect();
+    let means = means(values, SPARKLINE_BARS);
     let lowest = means.iter().flatten().copied().fold(f64::INFINITY, f64::min);
     let highest = means.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
     // halves, because the difference of two large floats may overflow
@@ -25,6 +22,14 @@ pub fn sparkline(values: &[f64]) -> String {
             Some(mean) => BARS[((mean / 2.0 - lowest / 2.0) / range * 7.0).round() as usize],
         })
         .collect()
+}
+
+/// The mean of each of at most `parts` equal parts of a vector; `None` of a part in which no value is finite.
+#[must_use]
+pub fn means(values: &[f64], parts: usize) -> Vec<Option<f64>> {
+    let parts = values.len().min(parts);
+    let part = |part| &values[part * values.len() / parts..(part + 1) * values.len() / parts];
+    (0..parts).map(|number| mean(part(number))).collect()
 }
 
 /// The mean of the finite values.

@@ -112,7 +112,7 @@ fn the_first_failure_ends_the_run() {
     assert_eq!((run.out.as_str(), run.status), ("n\n1\n", Some(1)));
     assert_eq!(
         run.err,
-        "semsql: bad.sql:4:8: there is no column nope; there are t.x\n       + nope FROM (SELECT 1 AS x) AS t\n         ^\n"
+        "semsql: bad.sql:4:8: statement 2: there is no column nope; there are t.x\n       + nope FROM (SELECT 1 AS x) AS t\n         ^\n"
     );
 }
 
@@ -430,5 +430,109 @@ fn help_and_version_are_there() {
 fn a_wrong_option_is_a_usage_error() {
     let run = semsql(&["--format", "xml"]);
     assert_eq!(run.status, Some(2));
-    assert!(run.err.contains("possible values: table, csv, tsv, json, ndjson"), "{}", run.err);
+    assert!(run.err.contains("possible values: table, csv, tsv, json, ndjson, html"), "{}", run.err);
+}
+
+#[test]
+fn commands_stand_between_statements() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("it's.sql", "CREATE TABLE t AS SELECT :n AS n, :'who' AS who, NULL AS e;\n");
+    write(
+        "all.sql",
+        "\\set n 3\n\\set who O'Neill\n\\i 'it''s.sql'\n\\pset format csv\nSELECT * FROM t;\n\\pset format table\n\\pset null -\n\\echo 'a  b' :n\nSELECT e FROM t WHERE n = :n;\n",
+    );
+    let run = semsql_in(folder.path(), &["-f", "all.sql"], "");
+    assert_eq!(run.err, "");
+    let expected =
+        "n,who,e\n3,O'Neill,\na  b 3\n╭──────╮\n│ e    │\n│ Null │\n╞══════╡\n│ -    │\n╰──────╯\n(1 row)\n";
+    assert_eq!(run.out, expected);
+}
+
+#[test]
+fn a_command_that_fails_ends_a_script_too() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("loop.sql"), "\\i loop.sql\n").unwrap();
+    let of = |sql: &str| {
+        let run = semsql_in(folder.path(), &["--format", "csv"], sql);
+        assert_eq!(run.status, Some(1), "{sql}");
+        run.err.lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(of("\\timng"), "semsql: stdin:1:1: there is no command \\timng; did you mean \\timing?");
+    assert_eq!(
+        of("SELECT 1;\n \\i no.sql\nSELECT 2"),
+        "semsql: stdin:2:2: statement 2: \\i: file not found: no.sql"
+    );
+    assert!(
+        of("\\i loop.sql")
+            .ends_with("loop.sql:1:1: \\i: loop.sql is the 16th file that a file runs: is there a loop?")
+    );
+    assert_eq!(
+        of("\\pset maxrows many"),
+        "semsql: stdin:1:1: \\pset: maxrows is the most rows of a result, 0 for all, or default, found 'many'"
+    );
+    assert_eq!(of("\\set 1a b"), "semsql: stdin:1:1: \\set: '1a' is no name: letters, digits and _ make one");
+    assert_eq!(of("\\o 'x"), "semsql: stdin:1:1: a quote is not closed: 'x");
+    assert_eq!(
+        of("SELECT 1\n\\d"),
+        "semsql: stdin:2:1: expected end of statement, found \\; a command stands on a line of its own, behind the semicolon of the statement before it"
+    );
+    assert_eq!(
+        of("SELECT :x"),
+        "semsql: stdin:1:1: Placeholder ':x' was not provided a value for execution; \\set NAME VALUE gives :NAME a value"
+    );
+}
+
+#[test]
+fn quitting_ends_a_script_as_its_end_does() {
+    let run = semsql_in(Path::new("."), &["--format", "csv"], "SELECT 1 AS n;\n\\q\nSELECT 2 AS n;");
+    assert_eq!((run.out.as_str(), run.err.as_str(), run.status), ("n\n1\n", "", Some(0)));
+}
+
+#[test]
+fn results_are_sent_to_a_file_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "\\pset format csv\n\\o out.csv\nSELECT 1 AS n;\n\\o\nSELECT 2 AS n;";
+    let run = semsql_in(folder.path(), &[], script);
+    assert_eq!((run.out.as_str(), run.err.as_str()), ("n\n2\n", ""));
+    assert_eq!(fs::read_to_string(folder.path().join("out.csv")).unwrap(), "n\n1\n");
+}
+
+#[test]
+fn tables_columns_functions_and_models_are_described() {
+    let folder = folder_of_files();
+    let of = |script: &str| {
+        let run = semsql_in(folder.path(), &["--format", "csv"], script);
+        assert_eq!(run.err, "", "{script}");
+        run.out
+    };
+    let table =
+        format!("CREATE TABLE t AS SELECT 1 AS id, {EMBEDDING} AS e;\nCREATE VIEW v AS SELECT id FROM t;\n");
+    assert_eq!(of(&format!("{table}\\d")), "schema,name,type\npublic,t,base table\npublic,v,view\n");
+    let columns = of(&format!("{table}\\d t"));
+    assert!(columns.contains("id,Int64,no\n") && columns.contains("e,Embedding[Float32; 384],"), "{columns}");
+    assert_eq!(of("\\d t.csv"), "column,type,nullable\nid,Int64,yes\ntext,String,yes\n");
+    let run = semsql_in(
+        folder.path(),
+        &["-c", "CREATE TABLE documents AS SELECT 1 AS n", "-c", "\\d documnts"],
+        "",
+    );
+    assert_eq!(run.err, "semsql: -c:1:1: \\d: table 'documnts' not found; did you mean 'documents'?\n");
+
+    let functions = of("\\df");
+    assert!(functions.contains("\nembed_text,scalar,\"embed_text(text [, model"), "{functions}");
+    assert!(!functions.contains("\nupper,"), "{functions}");
+    assert!(of("\\df *").contains("\nupper,scalar,"));
+    let one = of("\\df embed_text");
+    assert!(one.starts_with("embed_text(text [, model") && one.contains("\n  on_error: "), "{one}");
+    let run = semsql_in(folder.path(), &["-c", "\\df nothing"], "");
+    assert!(run.err.contains("\\df: no function matches 'nothing'"), "{}", run.err);
+    assert!(of("\\models").contains("all-MiniLM-L6-v2"));
+}
+
+#[test]
+fn times_are_shown_where_they_are_asked_for() {
+    let run = semsql_in(Path::new("."), &[], "\\timing on\nSELECT 1 AS n;\n\\timing off\nSELECT 2 AS n;");
+    assert_eq!(run.out.matches(" s)").count(), 1, "{}", run.out);
+    assert!(run.out.contains("(1 row, 0.") && run.out.contains("(1 row)\n"), "{}", run.out);
 }

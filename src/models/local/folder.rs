@@ -142,7 +142,7 @@ impl ModelFolder {
 }
 
 /// The names of the models below a folder, sorted: folders with a `config.json`, at most one organisation deep.
-fn installed(models: &Path) -> Vec<String> {
+pub(super) fn installed(models: &Path) -> Vec<String> {
     let mut names = Vec::new();
     for folder in folders(models) {
         if models.join(&folder).join("config.json").is_file() {

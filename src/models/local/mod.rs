@@ -65,6 +65,12 @@ fn shared<M>(
     Ok(model)
 }
 
+/// The names of the models in the cache folder.
+#[cfg(feature = "shell")]
+pub(crate) fn installed_models() -> Vec<String> {
+    folder::installed(&home::home().join("models"))
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct LocalProvider {
