@@ -2,6 +2,7 @@
 
 pub mod arguments;
 mod errors;
+pub mod models;
 mod print;
 mod repl;
 mod run;
@@ -22,7 +23,7 @@ use etcetera::base_strategy::Xdg;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::session;
-use arguments::{Arguments, Input};
+use arguments::{Arguments, Input, Task};
 use print::Output;
 use run::{Shell, Stop};
 
@@ -54,6 +55,11 @@ fn run_here(arguments: &Arguments) -> ExitCode {
         Ok(started) => started,
         Err(reason) => return fail(reason),
     };
+    if let Some(Task::Models(command)) = &arguments.task {
+        let code = command.run(&runtime, &mut shell);
+        runtime.shutdown_background();
+        return code;
+    }
     let terminal = io::stdin().is_terminal();
     let code = if !arguments.inputs.is_empty() {
         arguments.inputs.iter().try_for_each(|input| run_input(&runtime, &mut shell, input)).err()

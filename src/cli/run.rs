@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, dialect_from_
 
 use super::arguments::Format;
 use super::errors::Report;
+use super::models::watch;
 use super::print::{Output, Printed, print};
 use super::statements::{Statement, split};
 use crate::session;
@@ -67,7 +68,8 @@ impl Shell {
 
     async fn run_statement(&mut self, statement: &Statement<'_>) -> Result<(), DataFusionError> {
         let started = Instant::now();
-        let frame = session::sql(&self.ctx, statement.text).await?;
+        // models that it names may be fetched
+        let frame = watch(session::sql(&self.ctx, statement.text), self.quiet).await?;
         if frame.schema().fields().is_empty() {
             if self.interactive && !self.quiet {
                 writeln!(self.out, "ok ({:.3} s)", started.elapsed().as_secs_f64())?;
