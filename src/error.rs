@@ -43,7 +43,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Query(message) | Self::Data(message) | Self::NotHere { message, .. } => f.write_str(message),
+            Self::Query(message) | Self::Data(message) | Self::NotHere { message, .. } => {
+                f.write_str(message)
+            }
         }
     }
 }

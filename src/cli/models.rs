@@ -64,9 +64,9 @@ impl ModelsCommand {
 fn list(runtime: &Runtime, shell: &mut Shell) -> ExitCode {
     shell.row_limit = None;
     match runtime.block_on(shell.run(LIST)) {
-        Ok(()) => ExitCode::SUCCESS,
         Err(super::Stop::Failed(report)) => fail(report.message),
-        Err(_) => ExitCode::SUCCESS,
+        // all of it, or as much as the reader wanted
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
     }
 }
 

@@ -98,8 +98,7 @@ impl ModelRepository {
         };
         check_allowed(options)?;
         let hub = Arc::new(Hub::from_environment()?);
-        let http =
-            Http { options: Arc::clone(options), hub: Some(Arc::clone(&hub)), retries: Count::new() };
+        let http = Http { options: Arc::clone(options), hub: Some(Arc::clone(&hub)), retries: Count::new() };
         Ok(Self { hub, http, at })
     }
 

@@ -23,6 +23,5 @@ pub(super) fn cache_of_hub() -> PathBuf {
 }
 
 fn caches() -> PathBuf {
-    etcetera::base_strategy::Xdg::new()
-        .map_or_else(|_| PathBuf::from(".cache"), |base| base.cache_dir())
+    etcetera::base_strategy::Xdg::new().map_or_else(|_| PathBuf::from(".cache"), |base| base.cache_dir())
 }

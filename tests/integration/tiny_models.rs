@@ -1,7 +1,7 @@
 //! Model folders whose vectors are computed by hand: a token's vector is a row of a table, an image's the mean of its
 //! channels.
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Words and their vectors. `q` and `p` are prompts.
 pub const WORDS: [(&str, [f32; 2]); 9] = [
@@ -59,9 +59,7 @@ fn table(rows: &[Vec<f32>], external: Option<&str>) -> Vec<u8> {
     let sizes = [integer(1, rows.len() as u64), integer(1, rows[0].len() as u64)].concat();
     let content = match external {
         None => field(9, bytes),
-        Some(file) => {
-            [field(13, [field(1, "location"), field(2, file)].concat()), integer(14, 1)].concat()
-        }
+        Some(file) => [field(13, [field(1, "location"), field(2, file)].concat()), integer(14, 1)].concat(),
     };
     field(5, [sizes, integer(2, 1), field(8, "table"), content].concat())
 }
@@ -199,20 +197,5 @@ impl Folder {
 
     pub fn name(&self) -> String {
         self.0.path().display().to_string()
-    }
-
-    /// The files in it, as paths relative to it.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let (mut files, mut folders) = (vec![], vec![self.0.path().to_owned()]);
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap().flatten() {
-                match entry.path().is_dir() {
-                    true => folders.push(entry.path()),
-                    false => files.push(entry.path().strip_prefix(self.0.path()).unwrap().to_owned()),
-                }
-            }
-        }
-        files.sort();
-        files
     }
 }

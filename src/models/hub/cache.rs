@@ -49,10 +49,11 @@ impl Cache {
     /// The model of a name, which may lack its owner where only one model here has that name. `None` where it is not
     /// here.
     pub(crate) fn find(&self, name: &ModelName) -> Result<Option<Found>> {
-        let name = match name.name.contains('/') || self.models.join(name.folder()).join("config.json").is_file() {
-            true => name.clone(),
-            false => ModelName { name: self.with_owner(&name.name)?, ..name.clone() },
-        };
+        let name =
+            match name.name.contains('/') || self.models.join(name.folder()).join("config.json").is_file() {
+                true => name.clone(),
+                false => ModelName { name: self.with_owner(&name.name)?, ..name.clone() },
+            };
         let folder = self.models.join(name.folder());
         if folder.join("config.json").is_file() {
             return Ok(Some(Found { name: name.folder(), folder }));

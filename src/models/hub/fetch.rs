@@ -31,10 +31,14 @@ pub(super) async fn fetch(
         return data_err!("the hub lists no hash of {}", file.path);
     }
     let there = target.is_file();
-    let part = if there { target.to_owned() } else { parts.join(format!("{}-{name}", file.path.replace('/', "--"))) };
+    let part = if there {
+        target.to_owned()
+    } else {
+        parts.join(format!("{}-{name}", file.path.replace('/', "--")))
+    };
     let opened = {
         let (part, file) = (part.clone(), file.clone());
-        blocking(move || Partial::open(part, &file)).await
+        blocking(move || Partial::open(&part, &file)).await
     };
     let mut partial = opened?;
     progress.add(partial.bytes);
@@ -90,15 +94,15 @@ struct Partial {
 
 impl Partial {
     /// What was read before counts as read, unless it is longer than the file.
-    fn open(path: PathBuf, of: &RepositoryFile) -> Result<Self> {
+    fn open(path: &Path, of: &RepositoryFile) -> Result<Self> {
         let failed = |error| Error::Query(format!("cannot write {}: {error}", path.display()));
         let options = File::options().read(true).append(true).create(true).clone();
-        let file = options.open(&path).map_err(failed)?;
+        let file = options.open(path).map_err(failed)?;
         if file.metadata().map_err(failed)?.len() > of.size {
             file.set_len(0).map_err(failed)?;
         }
         let (sha256, git) = empty_hashes(of.size);
-        let mut partial = Self { path: path.clone(), file, bytes: 0, size: of.size, sha256, git };
+        let mut partial = Self { path: path.to_owned(), file, bytes: 0, size: of.size, sha256, git };
         let mut known = vec![0; 1 << 18];
         loop {
             match partial.file.read(&mut known).map_err(failed)? {

@@ -53,11 +53,7 @@ pub fn verify(model: &str) -> Result<(String, Vec<String>)> {
     let cache = Cache::of_environment();
     let found = cache.find(&parse(model)?)?;
     let Some(found) = found else {
-        return query_err!(
-            "no model '{model}' in {}: there {}",
-            cache.models().display(),
-            cache.installed()
-        );
+        return query_err!("no model '{model}' in {}: there {}", cache.models().display(), cache.installed());
     };
     match Manifest::of(&found.folder)? {
         Some(manifest) => Ok((found.name, manifest.faults(&found.folder))),

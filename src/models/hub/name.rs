@@ -105,8 +105,20 @@ mod tests {
             let owned = |part: Option<&str>| part.map(str::to_owned);
             assert_eq!(parse(text), Some((name.to_owned(), owned(revision), owned(variant))), "{text}");
         }
-        for text in ["", "o/", "/n", "o/../n", "..", "o/n/x", "o/n@", "o/n@../../x", "o/n@a@b@c", "o\\n", "~/n", "o/n@x@../y"]
-        {
+        for text in [
+            "",
+            "o/",
+            "/n",
+            "o/../n",
+            "..",
+            "o/n/x",
+            "o/n@",
+            "o/n@../../x",
+            "o/n@a@b@c",
+            "o\\n",
+            "~/n",
+            "o/n@x@../y",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -62,7 +62,7 @@ pub async fn pull(
     fetched.map_err(|error| match error {
         Error::Query(reason) => Error::Query(format!("cannot fetch model '{name}': {reason}")),
         Error::Data(reason) => Error::Data(format!("cannot fetch model '{name}': {reason}")),
-        other => other,
+        error @ Error::NotHere { .. } => error,
     })
 }
 
@@ -120,7 +120,8 @@ impl Place {
         };
         let selection = select(&files, variant, demanded)?;
         let has = |here: &Manifest, path: &str| here.files.contains_key(path);
-        if let Some(here) = here.as_ref().filter(|here| selection.files.iter().all(|file| has(here, &file.path)))
+        if let Some(here) =
+            here.as_ref().filter(|here| selection.files.iter().all(|file| has(here, &file.path)))
         {
             return Ok(self.pulled(here, false));
         }
@@ -256,8 +257,7 @@ impl Making<'_> {
         files.sort_by_key(|file| std::cmp::Reverse(file.size));
         let fetched = files.into_iter().map(|file| async move {
             let target = self.folder.join(&file.path);
-            let sha256 =
-                fetch(self.repository, self.commit, &file, parts, &target, self.progress).await?;
+            let sha256 = fetch(self.repository, self.commit, &file, parts, &target, self.progress).await?;
             Ok::<_, Error>((file, sha256))
         });
         let fetched: Vec<_> = stream::iter(fetched).buffer_unordered(AT_THE_SAME_TIME).try_collect().await?;

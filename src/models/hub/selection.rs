@@ -75,7 +75,8 @@ pub(super) fn select(files: &Files, variant: Option<&str>, demanded: bool) -> Re
         true => files.values().filter(|file| is_safetensors(&file.path)).collect(),
     };
     if weights.is_empty() {
-        let pickled = files.keys().any(|path| path.ends_with(".bin") || path.ends_with(".pt"));
+        let extension = |path: &String| path.rsplit('.').next().map(str::to_owned);
+        let pickled = files.keys().filter_map(extension).any(|kind| matches!(kind.as_str(), "bin" | "pt"));
         return query_err!(
             "it has neither onnx/model.onnx nor model.safetensors{}; there {}",
             if pickled { ", and pickled weights (.bin, .pt) are not read, as they can run code" } else { "" },
@@ -111,9 +112,11 @@ fn is_safetensors(path: &str) -> bool {
     let middle = path.strip_prefix("model").and_then(|rest| rest.strip_suffix(".safetensors"));
     middle.is_some_and(|middle| {
         middle.is_empty()
-            || middle.strip_prefix('-').and_then(|rest| rest.split_once("-of-")).is_some_and(|(part, parts)| {
-                [part, parts].iter().all(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
-            })
+            || middle.strip_prefix('-').and_then(|rest| rest.split_once("-of-")).is_some_and(
+                |(part, parts)| {
+                    [part, parts].iter().all(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
+                },
+            )
     })
 }
 
@@ -170,7 +173,7 @@ mod tests {
 
     fn weights(more: &[&str], variant: Option<&str>, demanded: bool) -> Result<Vec<String>> {
         let paths = selected(&[&TEXT, more].concat(), variant, demanded)?;
-        assert!(paths.iter().all(|path| !path.ends_with(".bin")));
+        assert!(paths.iter().all(|path| !path.contains(".bin")));
         Ok(paths[6..].to_vec())
     }
 
@@ -182,7 +185,10 @@ mod tests {
         assert_eq!(weights(&all, Some("int8"), true).unwrap(), ["onnx/model_int8.onnx"]);
         assert_eq!(weights(&all, Some("q4"), false).unwrap(), ["onnx/model.onnx"]);
         assert_eq!(weights(&["model.onnx", "model.safetensors"], None, false).unwrap(), ["model.onnx"]);
-        assert_eq!(weights(&["model.safetensors", "tf_model.h5"], None, false).unwrap(), ["model.safetensors"]);
+        assert_eq!(
+            weights(&["model.safetensors", "tf_model.h5"], None, false).unwrap(),
+            ["model.safetensors"]
+        );
         let parts = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
         assert_eq!(weights(&[&parts[..], &["model-x.safetensors"]].concat(), None, false).unwrap(), parts);
         let towers = ["onnx/model.onnx", "onnx/text_model.onnx", "onnx/vision_model.onnx"];

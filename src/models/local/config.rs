@@ -31,8 +31,10 @@ struct Config {
     /// The lengths at which vectors of a model trained for it may be cut.
     matryoshka_dimensions: Option<Vec<usize>>,
     /// Two towers have a configuration each.
-    text_config: Option<Box<Config>>,
-    vision_config: Option<Box<Config>>,
+    #[serde(rename = "text_config")]
+    text: Option<Box<Config>>,
+    #[serde(rename = "vision_config")]
+    vision: Option<Box<Config>>,
     /// Our own key: the text encoder in whose space an image encoder's vectors live.
     embedding_space: Option<String>,
     /// Our own key: whether the graph of an image encoder normalises.
@@ -67,11 +69,13 @@ impl Config {
 
     fn two_towers(&self) -> Option<TwoTowers> {
         let of_siglip = self.model_type.starts_with("siglip");
-        if self.text_config.is_none() && self.vision_config.is_none() && !of_siglip && self.model_type != "clip" {
+        if self.text.is_none() && self.vision.is_none() && !of_siglip && self.model_type != "clip" {
             return None;
         }
         Some(match of_siglip {
-            true => TwoTowers { hidden_size: 768, projection_dim: None, max_tokens: 64, pads_to_length: true },
+            true => {
+                TwoTowers { hidden_size: 768, projection_dim: None, max_tokens: 64, pads_to_length: true }
+            }
             false => TwoTowers {
                 hidden_size: 512,
                 projection_dim: Some(512),
@@ -83,15 +87,17 @@ impl Config {
 
     /// The length of the vectors of both towers.
     fn shared_dimensions(&self, towers: &TwoTowers) -> usize {
-        let of_tower = |config: &Option<Box<Self>>| config.as_ref().and_then(|config| config.token_dimensions());
+        let of_tower =
+            |config: &Option<Box<Self>>| config.as_ref().and_then(|config| config.token_dimensions());
         let projected = self.projection_dim.or(towers.projection_dim);
-        let hidden = || of_tower(&self.text_config).or(of_tower(&self.vision_config));
+        let hidden = || of_tower(&self.text).or(of_tower(&self.vision));
         projected.or_else(hidden).unwrap_or(towers.hidden_size)
     }
 
     /// The positions that tokens can have.
     fn max_positions(&self) -> Option<usize> {
-        let positions = self.max_position_embeddings.or(self.n_positions).filter(|positions| *positions > 0)?;
+        let positions =
+            self.max_position_embeddings.or(self.n_positions).filter(|positions| *positions > 0)?;
         // these count positions from behind that of the padding token
         let behind_padding = ["roberta", "camembert", "mpnet", "xlm-roberta", "xlm-roberta-xl", "xmod"];
         match behind_padding.contains(&self.model_type.as_str()) {
@@ -133,9 +139,12 @@ impl TextConfig {
         let config = Config::read(folder)?;
         let modules: Vec<Module> = folder.read_json("modules.json")?.unwrap_or_default();
         let towers = config.two_towers();
-        let of_text = config.text_config.as_deref().unwrap_or(&config);
+        let of_text = config.text.as_deref().unwrap_or(&config);
         let of_pooling = Pooling::of_modules(folder, &modules)?;
-        let stated = towers.as_ref().map(|towers| config.shared_dimensions(towers)).or_else(|| of_text.token_dimensions());
+        let stated = towers
+            .as_ref()
+            .map(|towers| config.shared_dimensions(towers))
+            .or_else(|| of_text.token_dimensions());
         let (pooling, pooled) = of_pooling.unwrap_or_default();
         let Some(token_dimensions) = stated.or(pooled) else {
             return query_err!(
@@ -155,8 +164,7 @@ impl TextConfig {
         let limits: SentenceBert = folder.read_json("sentence_bert_config.json")?.unwrap_or_default();
         let tokenizer: TokenizerConfig = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
         let own = of_text.max_positions().or(towers.as_ref().map(|towers| towers.max_tokens));
-        let max_tokens =
-            [limits.max_seq_length, tokenizer.max_tokens(), own].into_iter().flatten().min();
+        let max_tokens = [limits.max_seq_length, tokenizer.max_tokens(), own].into_iter().flatten().min();
         let max_tokens = max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
         // a text has two special tokens, and something between them
         if max_tokens < 3 {

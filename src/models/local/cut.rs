@@ -25,7 +25,9 @@ impl Cut {
             None => None,
             Some(wanted) if wanted == own => None,
             Some(wanted) if wanted > own => {
-                return query_err!("model '{model}' has {own} dimensions, not {wanted}: leave dimensions out");
+                return query_err!(
+                    "model '{model}' has {own} dimensions, not {wanted}: leave dimensions out"
+                );
             }
             Some(wanted) => Some(wanted),
         };

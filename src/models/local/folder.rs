@@ -162,7 +162,11 @@ impl ModelFolder {
             self.name,
             self.path.join(file).display(),
             if demands_variant { "" } else { ", and no model.safetensors" },
-            if graphs.is_empty() { "there is no ONNX graph".to_owned() } else { format!("there is {}", graphs.join(", ")) }
+            if graphs.is_empty() {
+                "there is no ONNX graph".to_owned()
+            } else {
+                format!("there is {}", graphs.join(", "))
+            }
         )
     }
 

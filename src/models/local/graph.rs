@@ -93,9 +93,11 @@ impl Graph {
     /// Another session. On the processor it has one thread, and sessions share the weights' memory where the optimised
     /// graph can be cached.
     pub(super) fn open(&self) -> Result<Session> {
-        let (path, environment) = (self.path()?, runtime::environment()?);
+        let path = self.path()?;
+        check_files(&path)?;
+        let environment = runtime::environment()?;
         if runtime::may_use_cuda(self.options.device)? {
-            match self.open_on_gpu(&path, &environment) {
+            match Self::open_on_gpu(&path, &environment) {
                 Ok(session) => {
                     let _ = self.on_gpu.set(true);
                     return Ok(session);
@@ -116,11 +118,6 @@ impl Graph {
                     .build()])?;
             Ok::<SessionBuilder, ort::Error>(builder)
         };
-        // an optimised form was made of a graph that had been checked
-        if let Some(session) = optimized::open_made(&path, builder) {
-            return Ok(session);
-        }
-        check_files(&path)?;
         if let Some(session) = optimized::open(&path, builder) {
             return Ok(session);
         }
@@ -131,8 +128,7 @@ impl Graph {
         plain().map_err(|error| not_loaded(&path, &error))
     }
 
-    fn open_on_gpu(&self, path: &Path, environment: &Environment) -> Result<Session> {
-        check_files(path)?;
+    fn open_on_gpu(path: &Path, environment: &Environment) -> Result<Session> {
         let open = || {
             // numbers as the processor's: not those of 19 bits that tensor cores are fastest with
             let gpu = ep::CUDA::default().with_tf32(false).build().error_on_failure();

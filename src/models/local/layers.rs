@@ -152,10 +152,7 @@ impl LoadedLayer {
         let read = |name: &str, shape: &[usize]| {
             let tensor = tensors.tensor(name).map_err(|_| wrong(format!("it has no tensor '{name}'")))?;
             if tensor.shape() != shape {
-                return Err(wrong(format!(
-                    "'{name}' has shape {:?}, expected {shape:?}",
-                    tensor.shape()
-                )));
+                return Err(wrong(format!("'{name}' has shape {:?}, expected {shape:?}", tensor.shape())));
             }
             floats(tensor.dtype(), tensor.data())
                 .ok_or_else(|| wrong(format!("'{name}' is of type {:?}, expected floats", tensor.dtype())))

@@ -24,30 +24,27 @@ const LAYOUT: u32 = 1;
 /// Held by the one that makes an optimised form: two of a process would write over each other.
 static MAKING: Mutex<()> = Mutex::new(());
 
-/// A session over the optimised form of the graph in `path`, if it has been made.
-pub(super) fn open_made(path: &Path, builder: impl Fn() -> ort::Result<SessionBuilder>) -> Option<Session> {
-    let made = folder(&home::home(), path).ok()?.join(GRAPH);
-    made.is_file().then(|| load(&made, builder).ok())?
-}
-
-fn load(made: &Path, builder: impl Fn() -> ort::Result<SessionBuilder>) -> ort::Result<Session> {
-    let optimized = builder()?.with_optimization_level(GraphOptimizationLevel::Disable)?;
-    { optimized }.commit_from_file(made)
-}
-
 /// A session over the optimised form of the graph in `path`, which is made where it is not there. `None` where that
 /// does not work, for example as the cache folder cannot be written: then the graph itself can still be loaded.
 ///
 /// `builder` makes the builders of sessions. Disk: about the size of the model, once more, for each of its graphs.
 pub(super) fn open(path: &Path, builder: impl Fn() -> ort::Result<SessionBuilder>) -> Option<Session> {
     let folder = folder(&home::home(), path).ok()?;
+    let load = || {
+        let optimized = builder()?.with_optimization_level(GraphOptimizationLevel::Disable)?;
+        { optimized }.commit_from_file(folder.join(GRAPH))
+    };
+    let load_if_made = || folder.join(GRAPH).is_file().then(load)?.ok();
+    if let Some(session) = load_if_made() {
+        return Some(session);
+    }
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     // made meanwhile
-    if let Some(session) = open_made(path, &builder) {
+    if let Some(session) = load_if_made() {
         return Some(session);
     }
     make(path, &folder, &builder).ok()?;
-    load(&folder.join(GRAPH), &builder).ok()
+    load().ok()
 }
 
 /// Deletes the optimised form of a graph.

@@ -176,7 +176,9 @@ fn weighted_sum<'v>(
         let weight = weight(index);
         text.iter_mut().zip(vector).for_each(|(sum, value)| *sum += weight * value);
     }
-    text.iter_mut().for_each(|sum| *sum /= divisor);
+    for sum in text.iter_mut() {
+        *sum /= divisor;
+    }
 }
 
 /// Scales a vector to length 1; one of zeros stays as it is.
@@ -219,7 +221,10 @@ mod tests {
             // (1 + 10 + 9 + 28, 2 + 16 - 3 + 12) / 10
             (r#"{"pooling_mode_weightedmean_tokens": true}"#, vec![4.8, 2.7]),
             (r#"{"pooling_mode_lasttoken": true}"#, vec![7.0, 3.0]),
-            (r#"{"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true}"#, vec![1.0, 2.0, 4.0, 3.0]),
+            (
+                r#"{"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true}"#,
+                vec![1.0, 2.0, 4.0, 3.0],
+            ),
             (r#"{"pooling_mode": "lasttoken"}"#, vec![7.0, 3.0]),
             (r#"{"pooling_mode": ["mean", "cls"]}"#, vec![1.0, 2.0, 4.0, 3.0]),
         ] {

@@ -54,8 +54,13 @@ impl File {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(untagged)]
 enum Size {
-    ShortestEdge { shortest_edge: u32 },
-    Exact { height: u32, width: u32 },
+    ShortestEdge {
+        shortest_edge: u32,
+    },
+    Exact {
+        height: u32,
+        width: u32,
+    },
     /// A square, or the shorter side.
     Number(u32),
 }
@@ -87,7 +92,8 @@ impl Preprocessor {
             return query_err!("{step} is a step that is not known here");
         }
         let sizes = [file.size, file.crop_size];
-        if let Some(side) = sizes.iter().flatten().flat_map(|size| size.sides()).find(|side| !(1..=MAX_SIDE).contains(side))
+        if let Some(side) =
+            sizes.iter().flatten().flat_map(|size| size.sides()).find(|side| !(1..=MAX_SIDE).contains(side))
         {
             return query_err!("a side of {side} pixels: expected 1 to {MAX_SIDE}");
         }
@@ -97,13 +103,17 @@ impl Preprocessor {
         };
         let resize = match (file.do_resize.unwrap_or(size.is_some()), size) {
             (false, _) => None,
-            (true, Some(size)) => Some((size, filter(file.resample.unwrap_or(if file.is_of_clip() { 3 } else { 2 }))?)),
+            (true, Some(size)) => {
+                Some((size, filter(file.resample.unwrap_or(if file.is_of_clip() { 3 } else { 2 }))?))
+            }
             (true, None) => return query_err!("do_resize without size"),
         };
         let crop = match (file.do_center_crop.unwrap_or(file.crop_size.is_some()), file.crop_size) {
             (false, _) => None,
             (true, Some(Size::Exact { height, width })) => Some((width, height)),
-            (true, Some(Size::Number(side) | Size::ShortestEdge { shortest_edge: side })) => Some((side, side)),
+            (true, Some(Size::Number(edge) | Size::ShortestEdge { shortest_edge: edge })) => {
+                Some((edge, edge))
+            }
             (true, None) => return query_err!("do_center_crop without crop_size"),
         };
         let rescale = match file.do_rescale.unwrap_or(true) {
@@ -114,7 +124,9 @@ impl Preprocessor {
         let (mean, std) = match (file.do_normalize.unwrap_or(given), file.image_mean, file.image_std) {
             (false, ..) => ([0.0; 3], [1.0; 3]),
             (true, Some(mean), Some(std)) if std.iter().all(|deviation| *deviation > 0.0) => (mean, std),
-            (true, Some(_), Some(std)) => return query_err!("image_std is {std:?}: expected numbers above 0"),
+            (true, Some(_), Some(std)) => {
+                return query_err!("image_std is {std:?}: expected numbers above 0");
+            }
             (true, ..) => return query_err!("do_normalize without image_mean and image_std"),
         };
         #[expect(clippy::cast_possible_truncation, reason = "the model's input is f32")]

@@ -66,8 +66,7 @@ impl TextTokenizer {
             let named = config.padding.as_ref().and_then(|token| tokenizer.token_to_id(token));
             named.unwrap_or(config.pad_token)
         });
-        let direction =
-            if config.keeps_end { TruncationDirection::Left } else { TruncationDirection::Right };
+        let direction = if config.keeps_end { TruncationDirection::Left } else { TruncationDirection::Right };
         let (max_tokens, lowercase) = (config.max_tokens, config.lowercase);
         Ok(Self { tokenizer, max_tokens, special, padding, lowercase, direction })
     }

@@ -307,7 +307,12 @@ mod tests {
             ),
             ("vllm.protocol", "telnet", "must be one of 'openai'"),
             ("vllm.base_url", "localhost:8000", "must be a URL like https://host/v1"),
-            ("local.base_url", "http://localhost", "'local' cannot be the name"),
+            (
+                "local.base_url",
+                "http://localhost",
+                "unknown option semantic.providers.transformers.base_url: models on this machine have long_text",
+            ),
+            (".base_url", "http://localhost", "'' cannot be the name of a remote provider"),
             ("vllm", "1", "expected semantic.providers.<name>.<option>"),
         ] {
             let error = options.set(key, value).unwrap_err().to_string();
