@@ -257,7 +257,7 @@ async fn an_image_is_preprocessed_as_its_file_says_whatever_form_it_has() {
         let mut bytes = vec![];
         let image = image::RgbImage::from_raw(2, 1, vec![10, 20, 30, 30, 60, 90]).unwrap();
         image.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).unwrap();
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     };
     let decoded = format!("decode_image(x'{png}', 'RGB')");
     let forms = [

@@ -161,7 +161,7 @@ impl Folder {
     pub fn text() -> Self {
         let folder = Self::empty();
         folder.write("config.json", r#"{"hidden_size": 2, "pad_token_id": 1}"#);
-        folder.write("tokenizer.json", &tokenizer(false, "null"));
+        folder.write("tokenizer.json", tokenizer(false, "null"));
         folder.write("onnx/model.onnx", text_graph(None));
         folder
     }
@@ -176,7 +176,7 @@ impl Folder {
                 format!(r#"{{"path": "{path}", "type": "sentence_transformers.models.{class}"}}"#)
             })
             .collect();
-        folder.write("modules.json", &format!("[{}]", modules.join(", ")));
+        folder.write("modules.json", format!("[{}]", modules.join(", ")));
         folder.write("1_Pooling/config.json", pooling);
         folder
     }
