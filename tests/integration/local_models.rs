@@ -229,6 +229,8 @@ fn a_cache_folder_that_cannot_be_written_costs_time_only() {
 fn semsql(home: &std::path::Path, environment: &[(&str, &str)], sql: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_semsql"));
     command.args(["-c", sql]).env("SEMSQL_HOME", home).env_remove("ORT_DYLIB_PATH");
+    // nobody is there: what is missing is not fetched
+    command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_HUB_CACHE", home.join("none"));
     let output = command.envs(environment.iter().copied()).output().unwrap();
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()

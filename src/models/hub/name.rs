@@ -50,6 +50,13 @@ impl ModelName {
         }
     }
 
+    /// Whether a repository of the hub can be called so.
+    pub(crate) fn may_be_of_hub(&self) -> bool {
+        let letter =
+            |letter: u8| letter.is_ascii_alphanumeric() || matches!(letter, b'/' | b'-' | b'_' | b'.');
+        self.name.bytes().all(letter)
+    }
+
     /// Its folder below the folder of all models: `OWNER/NAME[@REVISION]`.
     pub(crate) fn folder(&self) -> String {
         match &self.revision {
@@ -130,5 +137,6 @@ mod tests {
         assert_eq!(name("BAAI/bge@refs/pr/3").repository(), "BAAI/bge");
         assert_eq!(name("BAAI/bge@refs/pr/3").folder(), "BAAI/bge@refs%2Fpr%2F3");
         assert_eq!(name("BAAI/bge@v1@int8").to_string(), "BAAI/bge@v1@int8");
+        assert!(name("BAAI/bge-small-en-v1.5").may_be_of_hub() && !name("no such model").may_be_of_hub());
     }
 }

@@ -257,7 +257,7 @@ fn not_here(cache: &Cache, model: &str, name: Option<&ModelName>, request: &Mode
         cache.models().display(),
         cache.installed()
     );
-    let Some(name) = name else {
+    let Some(name) = name.filter(|name| name.may_be_of_hub()) else {
         return Error::Query(format!(
             "{here}; give one of these, the path of a folder, or OWNER/NAME of a model of the hub"
         ));
