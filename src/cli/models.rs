@@ -22,20 +22,20 @@ pub enum ModelsCommand {
     List,
     /// Fetch models from the Hugging Face hub, or bring them to their newest commit
     Pull {
-        /// [OWNER/]NAME[@REVISION][@VARIANT]
-        #[arg(required = true, value_name = "MODEL")]
+        /// Their names
+        #[arg(required = true, value_name = "MODEL", help = "[OWNER/]NAME[@REVISION][@VARIANT]")]
         models: Vec<String>,
     },
     /// Hold the files of models against the hashes with which they were fetched
     Verify {
-        /// [OWNER/]NAME[@REVISION]
-        #[arg(required = true, value_name = "MODEL")]
+        /// Their names
+        #[arg(required = true, value_name = "MODEL", help = "[OWNER/]NAME[@REVISION]")]
         models: Vec<String>,
     },
     /// Delete models
     Remove {
-        /// [OWNER/]NAME[@REVISION]
-        #[arg(required = true, value_name = "MODEL")]
+        /// Their names
+        #[arg(required = true, value_name = "MODEL", help = "[OWNER/]NAME[@REVISION]")]
         models: Vec<String>,
     },
 }

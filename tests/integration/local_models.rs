@@ -293,6 +293,7 @@ fn a_broken_graph_and_a_missing_file_name_the_file() {
     let error = semsql(home.path(), &[], "SELECT embed_text('x', 'broken')");
     assert!(error.contains("at most 0 tokens"), "{error}");
     std::fs::remove_file(folder.join("sentence_bert_config.json")).unwrap();
+    std::fs::copy(minilm.join("onnx/model.onnx"), &graph).unwrap();
     std::fs::remove_file(folder.join("tokenizer.json")).unwrap();
     let error = semsql(home.path(), &[], "SELECT embed_text('x', 'broken')");
     assert!(error.contains(&format!("has no file {}", folder.join("tokenizer.json").display())), "{error}");
