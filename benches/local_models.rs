@@ -56,9 +56,9 @@ fn stages(c: &mut Criterion) {
         let mut group = c.benchmark_group(model);
         group.sample_size(10).throughput(Throughput::Elements(TEXTS));
         group.bench_function("tokenize", |bencher| {
-            bencher.iter_batched(texts, |texts| stages.tokenize(texts), BatchSize::LargeInput);
+            bencher.iter_batched(texts, |texts| stages.tokenize(&texts), BatchSize::LargeInput);
         });
-        let tokenized = stages.tokenize(texts()).expect(SETUP);
+        let tokenized = stages.tokenize(&texts()).expect(SETUP);
         group.bench_function("batch", |bencher| {
             bencher.iter_batched(|| tokenized.clone(), |texts| stages.batches(texts), BatchSize::LargeInput);
         });
@@ -80,6 +80,7 @@ fn end_to_end(c: &mut Criterion) {
         input_type: None,
         local: LocalOptions::default(),
         remote: RemoteOptions::default(),
+        files: Arc::default(),
     };
     let mut group = c.benchmark_group("end to end");
     group.sample_size(10).throughput(Throughput::Elements(TEXTS));

@@ -391,6 +391,15 @@ impl ExtensionOptions for SemanticOptions {
                 Ok(keep) => settings.local.memory_arena = keep,
                 Err(_) => return plan_err!("semantic.memory_arena must be true or false, found '{value}'"),
             },
+            "device" => {
+                settings.local.device = value
+                    .parse()
+                    .map_err(|error: Error| DataFusionError::from(error.in_function("semantic.device")))?;
+            }
+            "offline" => match value.parse() {
+                Ok(offline) => settings.local.offline = offline,
+                Err(_) => return plan_err!("semantic.offline must be true or false, found '{value}'"),
+            },
             "max_tokens_per_query" => settings.max_tokens_per_query = number(key, value)?,
             "max_requests_per_query" => settings.max_requests_per_query = number(key, value)?,
             "max_retries" => settings.remote.max_retries = number(key, value)?,
@@ -479,6 +488,16 @@ impl ExtensionOptions for SemanticOptions {
                 "memory_arena",
                 settings.local.memory_arena.to_string(),
                 "whether local models keep the memory of their runs for the next ones",
+            ),
+            (
+                "device",
+                settings.local.device.name().to_owned(),
+                "what runs local models: 'cpu', 'cuda', or 'auto' for a GPU where there is one",
+            ),
+            (
+                "offline",
+                settings.local.offline.to_string(),
+                "whether models that are not on this machine are errors, instead of being fetched from the hub",
             ),
         ];
         let entry = |(key, value, description)| ConfigEntry {

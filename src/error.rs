@@ -16,6 +16,14 @@ pub enum Error {
     Query(String),
     /// One input is wrong: a corrupt image, a file that cannot be read. `on_error => 'null'` makes it NULL.
     Data(String),
+    /// The query names a model that is not on this machine, and may be fetched: [`session::sql`](crate::session::sql)
+    /// does so.
+    NotHere {
+        /// As [`models::hub::pull`](crate::models::hub::pull) takes it.
+        model: String,
+        /// What is said where nobody fetches it.
+        message: String,
+    },
 }
 
 impl Error {
@@ -25,6 +33,9 @@ impl Error {
         match self {
             Self::Query(message) => Self::Query(format!("{function}: {message}")),
             Self::Data(message) => Self::Data(format!("{function}: {message}")),
+            Self::NotHere { model, message } => {
+                Self::NotHere { model, message: format!("{function}: {message}") }
+            }
         }
     }
 }
@@ -32,7 +43,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Query(message) | Self::Data(message) => f.write_str(message),
+            Self::Query(message) | Self::Data(message) | Self::NotHere { message, .. } => {
+                f.write_str(message)
+            }
         }
     }
 }
@@ -44,6 +57,7 @@ impl From<Error> for DataFusionError {
         match error {
             Error::Query(message) => Self::Plan(message),
             Error::Data(message) => Self::Execution(message),
+            error @ Error::NotHere { .. } => Self::External(Box::new(error)),
         }
     }
 }

@@ -5,7 +5,7 @@ use datafusion::common::Result;
 use datafusion::prelude::SessionContext;
 
 use crate::config::SemanticOptions;
-use crate::functions::{self, FunctionContext, FunctionsTable, Glob, ReadBlob};
+use crate::functions::{self, FunctionContext, FunctionsTable, Glob, ModelsTable, ReadBlob};
 use crate::io::Stores;
 use crate::io::packed_vectors::ParquetTables;
 use crate::models::Registry;
@@ -54,6 +54,7 @@ pub(crate) fn register(ctx: &SessionContext, registry: Registry, stores: Arc<Sto
     let documented = documented.filter_map(|(kind, name, text)| Some((kind, name, text.as_ref()?)));
     ctx.register_udtf("functions", Arc::new(FunctionsTable::new(documented)));
     ctx.register_udtf("glob", Arc::new(Glob::new(&context)));
+    ctx.register_udtf("models", Arc::new(ModelsTable::new(&context)));
     ctx.register_udtf("read_blob", Arc::new(ReadBlob::new(&context)));
     let mut twins = Vec::new();
     for function in functions {

@@ -8,10 +8,13 @@ use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
 use crate::config::SemanticOptions;
+use crate::error::Error;
 use crate::io::{Stores, file_tables};
-use crate::models::Registry;
+use crate::models::{Registry, hub};
 use crate::planner::named_arguments::{self, Parameters};
 use crate::register::register;
 
@@ -90,6 +93,10 @@ fn set_all(options: &mut ConfigOptions, prefix: &str, table: toml::Table) -> Res
 ///
 /// Unlike [`SessionContext::sql`], a call may skip an optional argument by naming a later one, and `COPY` writes only
 /// where `semantic.allow_upload`, `semantic.allow_paths` and `semantic.allow_hosts` allow it.
+///
+/// A model of the Hugging Face hub that is not on this machine is fetched first, where `semantic.allow_hosts` allows
+/// `hf://models` and `semantic.offline` does not forbid it: planning itself asks nobody, but it reads the model's files.
+/// For `EXPLAIN` nothing is fetched.
 pub async fn sql(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
     let state = ctx.state();
     let dialect = state.config_options().sql_parser.dialect;
@@ -97,11 +104,54 @@ pub async fn sql(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
     named_arguments::fill_gaps(&mut statement, &|name| {
         state.scalar_functions().get(name).and_then(|function| Parameters::of(function.signature()))
     });
-    let plan = state.statement_to_plan(statement).await.map_err(|error| explain_arity(&state, error))?;
+    let mut fetched = vec![];
+    let plan = loop {
+        match state.statement_to_plan(statement.clone()).await {
+            Ok(plan) => break plan,
+            Err(error) => match missing_model(&error).filter(|model| !fetched.contains(model)) {
+                Some(model) if !only_explains(&statement) => {
+                    fetch(&state, &model, &error).await?;
+                    fetched.push(model);
+                }
+                _ => return Err(explain_arity(&state, error)),
+            },
+        }
+    };
     if let LogicalPlan::Copy(copy) = &plan {
         check_target(&state, &copy.output_url)?;
     }
     ctx.execute_logical_plan(plan).await
+}
+
+/// The model that is to be fetched before a statement can be planned.
+fn missing_model(error: &DataFusionError) -> Option<String> {
+    let DataFusionError::External(error) = error.find_root() else { return None };
+    match error.downcast_ref()? {
+        Error::NotHere { model, .. } => Some(model.clone()),
+        _ => None,
+    }
+}
+
+fn only_explains(statement: &Statement) -> bool {
+    match statement {
+        Statement::Explain(explained) => !explained.options.analyze,
+        Statement::Statement(statement) => {
+            matches!(&**statement, SqlStatement::Explain { analyze: false, .. })
+        }
+        _ => false,
+    }
+}
+
+async fn fetch(state: &SessionState, model: &str, missing: &DataFusionError) -> Result<()> {
+    let options = state.config_options().extensions.get::<SemanticOptions>();
+    let settings = options.map(|options| options.settings().clone()).unwrap_or_default();
+    match hub::pull(model, settings.local.variant.as_deref(), false, &settings.files).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let missing = missing.find_root().message();
+            plan_err!("{missing}; {error}")
+        }
+    }
 }
 
 /// A store that refuses to be written to is an internal error of DataFusion at the end of the query: this says why at

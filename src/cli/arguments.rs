@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use super::models::ModelsCommand;
 
 /// What `semsql` was asked to do.
 #[derive(Debug, Parser)]
-#[command(name = "semsql", version, after_help = EXAMPLES)]
+#[command(name = "semsql", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 /// Embedding and semantic search as plain SQL.
 ///
 /// Runs SQL from -c and -f in the order given, else from standard input, else from an interactive shell.
@@ -39,10 +41,21 @@ pub struct Arguments {
     /// Start the interactive shell without the commands in ~/.config/semsql/semsqlrc
     #[arg(long)]
     pub no_rc: bool,
+    /// Something else than SQL
+    #[command(subcommand)]
+    pub task: Option<Task>,
 
     /// -c and -f, in the order in which they were given
     #[arg(skip)]
     pub inputs: Vec<Input>,
+}
+
+/// What the command does besides running SQL.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Task {
+    /// List, fetch, verify or remove models
+    #[command(subcommand)]
+    Models(ModelsCommand),
 }
 
 /// One piece of SQL from the command line.
@@ -78,7 +91,8 @@ Examples:
   semsql -c \"SELECT count(*) FROM 'logs/*.ndjson'\"         so is a glob, or a folder of such files
   semsql -f setup.sql -c 'SELECT * FROM t' --format csv    both, in this order
   semsql -f photos.sql --format html > photos.html         a page with thumbnails
-  echo 'SELECT 1' | semsql --format json";
+  echo 'SELECT 1' | semsql --format json
+  semsql models pull BAAI/bge-small-en-v1.5                a model of the Hugging Face hub";
 
 impl Arguments {
     /// Reads the command line of this process; prints help, version or a usage error itself and then ends it.
@@ -119,6 +133,17 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn models_are_a_task_of_their_own() {
+        let models = vec!["a/b".to_owned(), "c@int8".to_owned()];
+        let task = parsed("semsql models pull a/b c@int8").task;
+        assert_eq!(task, Some(Task::Models(ModelsCommand::Pull { models })));
+        assert_eq!(parsed("semsql models list").task, Some(Task::Models(ModelsCommand::List)));
+        for line in ["semsql models", "semsql models pull", "semsql -c x models list"] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -15,7 +15,6 @@ use super::errors;
 use super::names::nearest;
 use super::print::print;
 use super::run::Shell;
-use crate::models::local;
 use crate::session;
 use crate::types::SPACE_KEY;
 use crate::types::display::type_name;
@@ -126,17 +125,9 @@ impl Shell {
     }
 }
 
-/// The models that a session knows: a table with a column `model`.
+/// The models that a session knows: a table with the columns `provider` and `model`.
 pub async fn models(ctx: &SessionContext) -> Result<DataFrame> {
-    if ctx.state().table_functions().contains_key("models") {
-        return session::sql(ctx, "SELECT * FROM models()").await;
-    }
-    let names: StringArray = local::installed_models().into_iter().map(Some).collect();
-    let providers: StringArray = names.iter().map(|_| Some("transformers")).collect();
-    ctx.read_batch(RecordBatch::try_from_iter([
-        ("provider", Arc::new(providers) as ArrayRef),
-        ("model", Arc::new(names) as ArrayRef),
-    ])?)
+    session::sql(ctx, "SELECT * FROM models()").await
 }
 
 /// The tables of the default schema, and those of the others with its name.

@@ -10,6 +10,7 @@ mod highlight;
 mod hints;
 mod html;
 mod keywords;
+pub mod models;
 mod names;
 mod output;
 mod pager;
@@ -40,7 +41,7 @@ use datafusion::prelude::SessionContext;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{planner, session};
-use arguments::{Arguments, Input};
+use arguments::{Arguments, Input, Task};
 use output::Output;
 use progress::{LastPlan, Line, Progress};
 use run::{Shell, Stop};
@@ -76,6 +77,11 @@ fn run_here(arguments: &Arguments) -> ExitCode {
         Ok(started) => started,
         Err(reason) => return fail(reason),
     };
+    if let Some(Task::Models(command)) = &arguments.task {
+        let code = command.run(&runtime, &mut shell);
+        runtime.shutdown_background();
+        return code;
+    }
     let code = if interactive {
         match repl::run(&runtime, &mut shell, !arguments.no_rc) {
             Ok(()) => None,

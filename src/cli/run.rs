@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, dialect_from_
 use super::arguments::Format;
 use super::commands::Problem;
 use super::errors::Report;
+use super::models::watch;
 use super::output::Output;
 use super::print::{Printed, print};
 use super::progress::{Line, Progress};
@@ -110,7 +111,8 @@ impl Shell {
 
     async fn execute(&mut self, statement: &Statement<'_>) -> Result<(), DataFusionError> {
         let started = Instant::now();
-        let frame = session::sql(&self.ctx, statement.text).await?;
+        // models that it names may be fetched
+        let frame = watch(session::sql(&self.ctx, statement.text), self.quiet).await?;
         if frame.schema().fields().is_empty() {
             let time = self.time(started);
             if !self.quiet && (time.is_some() || self.interactive) {

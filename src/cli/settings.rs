@@ -45,6 +45,11 @@ impl Settings {
         }
     }
 
+    /// From now on all rows of a result are printed.
+    pub fn show_all_rows(&mut self) {
+        self.maxrows = Some(0);
+    }
+
     /// The most rows to print of one result.
     pub fn row_limit(&self) -> usize {
         match (self.maxrows, self.format) {

@@ -1,4 +1,5 @@
 //! Reading the arguments of a call, at plan time and at run time, with one set of messages.
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
@@ -223,6 +224,7 @@ impl ModelArguments {
                 },
                 local: settings.local.clone(),
                 remote: settings.remote.clone(),
+                files: Arc::clone(&settings.files),
             },
         })
     }

@@ -39,11 +39,11 @@ const PARAMETERS: &[&str] = &["image", "model", "provider", "dimensions", "on_er
     sql_example = "SELECT path, embed_image(decode_image(download(path))) AS embedding FROM glob('photos/*')",
     argument(
         name = "image",
-        description = "A decoded image (of decode_image, convert_image or resize), or the bytes of an image file."
+        description = "A decoded image (of decode_image, convert_image or resize), a tensor of its pixels, or the bytes of an image file."
     ),
     argument(
         name = "model",
-        description = "The name of a model, its folder, or 'provider/name'; 'name@variant' chooses a variant. Default: the option semantic.image_model."
+        description = "The name of a model, '[owner/]name[@revision][@variant]', its folder, or 'provider/name'. Default: the option semantic.image_model."
     ),
     argument(
         name = "provider",

@@ -23,13 +23,13 @@ const PARAMETERS: &[&str] = &["text", "model", "provider", "dimensions", "input_
 
 #[user_doc(
     doc_section(label = "Embedding Functions"),
-    description = "The embedding of a text: FixedSizeList<Float32, dimensions>, in the space of the model; List<Float32> where a provider on the network has a model of unknown dimensions. NULL gives NULL without a call. Equal texts of a query are embedded once. A text longer than a local model reads is cut at the model's limit; one that a provider on the network refuses, be it too long or empty, is a bad row.",
+    description = "The embedding of a text: FixedSizeList<Float32, dimensions>, in the space of the model; List<Float32> where a provider on the network has a model of unknown dimensions. NULL gives NULL without a call. Equal texts of a query are embedded once. A text longer than a local model reads is cut at the model's limit, and counted by EXPLAIN ANALYZE; one that a provider on the network refuses, be it too long or empty, is a bad row.",
     syntax_example = "embed_text(text [, model [, provider [, dimensions [, input_type [, on_error]]]]])",
     sql_example = "SELECT text, embed_text(text, model => 'all-MiniLM-L6-v2') AS embedding FROM documents",
     argument(name = "text", description = "A string of any kind."),
     argument(
         name = "model",
-        description = "The name of a model, its folder, or 'provider/name'; 'name@variant' chooses a variant. Default: the option semantic.text_model."
+        description = "The name of a model, '[owner/]name[@revision][@variant]', its folder, or 'provider/name'. Default: the option semantic.text_model."
     ),
     argument(
         name = "provider",
@@ -37,7 +37,7 @@ const PARAMETERS: &[&str] = &["text", "model", "provider", "dimensions", "input_
     ),
     argument(
         name = "dimensions",
-        description = "The length of the vectors, where the model offers several."
+        description = "The length of the vectors, where the model offers several. Of a model on this machine the first ones are taken, with length 1."
     ),
     argument(
         name = "input_type",

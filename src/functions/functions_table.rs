@@ -40,7 +40,7 @@ impl FunctionsTable {
 
 const PATTERN: &str = "pattern: A path, or a URL as download reads it, in which ? is one character, * any characters of a name, ** any folders, [ab] one of these.";
 
-const TABLE_FUNCTIONS: [[&str; 6]; 3] = [
+const TABLE_FUNCTIONS: [[&str; 6]; 4] = [
     [
         "functions",
         "table",
@@ -56,6 +56,14 @@ const TABLE_FUNCTIONS: [[&str; 6]; 3] = [
         "The files that match a pattern, sorted by path: path, size in bytes, last_modified.",
         PATTERN,
         "SELECT path, size FROM glob('photos/*.png')",
+    ],
+    [
+        "models",
+        "table",
+        "models()",
+        "The models that are known by name: provider, model, kind ('text', 'image' or 'text, image'), dimensions, max_tokens, revision, path, bytes, licence. Those on this machine, and those of providers on the network that need no question.",
+        "",
+        "SELECT model, kind, dimensions FROM models() WHERE provider = 'transformers'",
     ],
     [
         "read_blob",

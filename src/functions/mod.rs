@@ -41,6 +41,7 @@ mod inner_product;
 mod jaccard_distance;
 mod l1_distance;
 mod l2_distance;
+mod models;
 mod normalize;
 mod numbers;
 mod read_blob;
@@ -59,6 +60,7 @@ mod vectors;
 pub(crate) use distance::metric_of;
 pub(crate) use functions_table::FunctionsTable;
 pub(crate) use glob::Glob;
+pub(crate) use models::ModelsTable;
 pub(crate) use read_blob::ReadBlob;
 pub(crate) use scaled_decoding::scaled_decoding;
 

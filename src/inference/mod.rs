@@ -132,6 +132,7 @@ where
         match outcome {
             Ok(embeddings) => {
                 running.usage().tokens.add(embeddings.tokens());
+                running.usage().truncated.add(embeddings.truncated());
                 running.usage().retries.add(embeddings.retries());
                 if let (Some((_, error)), OnError::Raise) = (embeddings.failures().next(), on_error) {
                     return Err(error.clone());

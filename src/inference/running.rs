@@ -142,6 +142,8 @@ pub(crate) struct Usage {
     pub(crate) calls: Count,
     /// Tokens that the model read, where it says so.
     pub(crate) tokens: Count,
+    /// Texts of which a model read only the beginning.
+    pub(crate) truncated: Count,
     /// Bytes of the inputs that a model was given, or that were downloaded.
     pub(crate) bytes: Count,
     /// Requests that were made again.
@@ -157,6 +159,7 @@ impl Usage {
         Self {
             calls: count("calls"),
             tokens: count("tokens"),
+            truncated: count("truncated"),
             bytes: count("bytes"),
             retries: count("retries"),
             failed_rows: count("failed_rows"),

@@ -147,6 +147,11 @@ impl Failure {
         Self { reason, status: Some(status), retry }
     }
 
+    /// Whether another request may succeed.
+    pub(super) fn is_temporary(&self) -> bool {
+        self.retry != Retry::Never
+    }
+
     /// The pause before another try, if one is worth it, given the pause that is next in turn.
     fn pause(&self, next: Option<Duration>) -> Option<Duration> {
         match self.retry {

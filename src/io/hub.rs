@@ -11,6 +11,7 @@ use url::Url;
 
 use super::access::Reach;
 use super::http::{Failure, Http};
+use super::model_repository::{FileHash, RepositoryFile};
 use crate::error::{Error, Result, query_err};
 
 const ENDPOINT: &str = "https://huggingface.co";
@@ -90,6 +91,11 @@ impl Hub {
         self.url(kind.into_iter().chain(repository).chain(file.path.split('/')))
     }
 
+    /// What the hub says about a repository at a revision.
+    pub(super) fn revision_url(&self, at: &HubPath) -> Url {
+        self.url(["api", at.kind.name(), &at.owner, &at.name, "revision", &at.revision])
+    }
+
     fn tree_url(&self, folder: &HubPath, recursive: bool) -> Url {
         let repository = ["api", folder.kind.name(), &folder.owner, &folder.name, "tree", &folder.revision];
         let path = folder.path.split('/').filter(|part| !part.is_empty());
@@ -154,6 +160,15 @@ impl Entry {
 
     pub(super) fn is_folder(&self) -> bool {
         self.kind == "directory"
+    }
+
+    /// The file of a repository; `None` where the hub does not say what its content is.
+    pub(super) fn into_file(self) -> Option<RepositoryFile> {
+        let hash = match self.lfs.and_then(|lfs| lfs.oid) {
+            Some(sha256) => FileHash::Sha256(sha256),
+            None => FileHash::Git(self.oid?),
+        };
+        Some(RepositoryFile { path: self.path, size: self.size, hash })
     }
 
     /// The identity of the content: the one that the file's own route gives too.
@@ -245,6 +260,11 @@ impl HubPath {
     /// The same repository and revision with another path.
     pub(super) fn with_path(&self, path: &str) -> Self {
         Self { path: path.to_owned(), ..self.clone() }
+    }
+
+    /// The same repository and path at another revision.
+    pub(super) fn with_revision(&self, revision: &str) -> Self {
+        Self { revision: revision.to_owned(), ..self.clone() }
     }
 
     /// `OWNER/NAME[@REVISION][/path]`

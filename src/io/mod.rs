@@ -12,6 +12,7 @@ mod http;
 mod http_store;
 mod hub;
 mod location;
+pub(crate) mod model_repository;
 mod options;
 pub(crate) mod packed_vectors;
 mod paths;

@@ -6,7 +6,7 @@ use super::location::{Location, without_secrets};
 use crate::error::{Error, Result, data_err};
 
 /// What a query may reach, and how long and how much of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileOptions {
     /// Hosts and buckets. The default is none.
     pub allow_hosts: AllowHosts,

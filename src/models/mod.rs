@@ -3,6 +3,7 @@
 //! `local` runs models on this machine. `remote` has what all providers on the network share; what they differ in is in
 //! a folder for each.
 use std::fmt::{self, Debug};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -10,11 +11,15 @@ use async_trait::async_trait;
 
 use crate::error::{Error, Result, data_err, query_err};
 use crate::image::Image;
+use crate::io::FileOptions;
 use crate::types::embedding::EmbeddingSpace;
 
 mod azure_openai;
 mod cohere;
+pub(crate) mod external_data;
 mod google;
+mod home;
+pub mod hub;
 mod lm_studio;
 pub mod local;
 mod ollama;
@@ -39,6 +44,7 @@ pub struct Embeddings {
     dimensions: usize,
     values: Vec<f32>,
     tokens: usize,
+    truncated: usize,
     retries: usize,
     failures: Vec<(usize, Error)>,
 }
@@ -59,7 +65,7 @@ impl Embeddings {
                 at / dimensions + 1
             );
         }
-        Ok(Self { inputs: rows, dimensions, values, tokens: 0, retries: 0, failures: vec![] })
+        Ok(Self { inputs: rows, dimensions, values, tokens: 0, truncated: 0, retries: 0, failures: vec![] })
     }
 
     /// The same vectors, with the number of tokens that were read for them: what a model's time, or its price, is
@@ -73,6 +79,18 @@ impl Embeddings {
     #[must_use]
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// The same vectors, with the number of texts of which only the beginning was read.
+    #[must_use]
+    pub fn with_truncated(self, truncated: usize) -> Self {
+        Self { truncated, ..self }
+    }
+
+    /// The texts of which only the beginning was read.
+    #[must_use]
+    pub fn truncated(&self) -> usize {
+        self.truncated
     }
 
     /// The same vectors, with the number of requests that had to be made again for them.
@@ -170,6 +188,31 @@ pub struct ModelRequest {
     pub local: LocalOptions,
     /// What is configured about providers on the network.
     pub remote: RemoteOptions,
+    /// What the query may reach: folders of models, and the hub.
+    pub files: Arc<FileOptions>,
+}
+
+/// A model that a provider has, as far as that is known without asking anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelInfo {
+    /// As it is named in SQL, without its provider.
+    pub name: String,
+    /// Whether it embeds texts.
+    pub text: bool,
+    /// Whether it embeds images.
+    pub images: bool,
+    /// The length of its vectors.
+    pub dimensions: Option<usize>,
+    /// The most tokens of a text.
+    pub max_tokens: Option<usize>,
+    /// The commit of its repository.
+    pub revision: Option<String>,
+    /// Its folder.
+    pub path: Option<PathBuf>,
+    /// The bytes of its files.
+    pub bytes: Option<u64>,
+    /// The name of its licence.
+    pub licence: Option<String>,
 }
 
 /// How a model on this machine is run.
@@ -181,13 +224,50 @@ pub struct LocalOptions {
     pub threads: usize,
     /// Whether a session keeps the memory of its largest run for the next one, instead of giving it back.
     pub memory_arena: bool,
+    /// What runs it.
+    pub device: Device,
+    /// Whether models that are not on this machine are errors, instead of being fetched.
+    pub offline: bool,
+}
+
+/// What runs a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Device {
+    /// A GPU where the ONNX Runtime here has the provider for it, else the processor.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A GPU of NVIDIA; an error where the ONNX Runtime here cannot use it.
+    Cuda,
+}
+
+impl Device {
+    /// Its name as an option.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = [Self::Auto, Self::Cpu, Self::Cuda].into_iter().find(|device| device.name() == name);
+        known.ok_or_else(|| Error::Query(format!("unknown device '{name}': use 'auto', 'cpu' or 'cuda'")))
+    }
 }
 
 impl Default for LocalOptions {
     /// The model's original files, a run for each core, memory kept: it is bounded by the longest text or one batch.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { variant: None, threads, memory_arena: true }
+        Self { variant: None, threads, memory_arena: true, device: Device::default(), offline: false }
     }
 }
 
@@ -245,6 +325,11 @@ pub trait Provider: Debug + Send + Sync {
     /// Other names for the same.
     fn aliases(&self) -> &[&str] {
         &[]
+    }
+
+    /// The models that it has, as far as it knows them by name.
+    fn models(&self) -> Vec<ModelInfo> {
+        vec![]
     }
 
     /// The text model, or an error that lists the models there are.

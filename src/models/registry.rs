@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::local::LocalProvider;
 use super::remote::RemoteProvider;
-use super::{ImageEmbedder, ModelRequest, Provider, RemoteOptions, TextEmbedder};
+use super::{ImageEmbedder, ModelInfo, ModelRequest, Provider, RemoteOptions, TextEmbedder};
 use crate::error::{Result, query_err};
 
 /// The providers that a session knows, by name and alias: those that were added, then those on the network, which are
@@ -63,6 +63,18 @@ impl Registry {
         Ok(Served { embedder: provider.image_embedder(&request)?, name: name(&*provider, &request) })
     }
 
+    /// The models that are known by name, with the names of their providers.
+    #[must_use]
+    pub fn models(&self) -> Vec<(String, ModelInfo)> {
+        let of = |name: &str, models: Vec<ModelInfo>| {
+            let name = name.to_owned();
+            models.into_iter().map(move |model| (name.clone(), model))
+        };
+        let added = self.providers.iter().flat_map(|provider| of(provider.name(), provider.models()));
+        let remote = RemoteProvider::names().flat_map(|name| of(name, RemoteProvider::catalogue(name)));
+        added.chain(remote).collect()
+    }
+
     fn resolve(
         &self,
         provider: Option<&str>,
@@ -104,8 +116,10 @@ impl Registry {
             aliases => format!("'{}' (or '{}')", provider.name(), aliases.join("', '")),
         });
         let built_in = RemoteProvider::names().map(ToOwned::to_owned);
-        let defined =
-            options.providers.keys().filter(|name| RemoteProvider::names().all(|known| known != *name));
+        let defined = options.providers.keys().filter(|name| {
+            let is_added = self.providers.iter().any(|provider| provider.name() == *name);
+            !is_added && RemoteProvider::names().all(|known| known != *name)
+        });
         added.chain(built_in.chain(defined.cloned()).map(|name| format!("'{name}'"))).collect()
     }
 }

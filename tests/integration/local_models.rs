@@ -229,6 +229,8 @@ fn a_cache_folder_that_cannot_be_written_costs_time_only() {
 fn semsql(home: &std::path::Path, environment: &[(&str, &str)], sql: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_semsql"));
     command.args(["-c", sql]).env("SEMSQL_HOME", home).env_remove("ORT_DYLIB_PATH");
+    // nobody is there: what is missing is not fetched
+    command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_HUB_CACHE", home.join("none"));
     let output = command.envs(environment.iter().copied()).output().unwrap();
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -291,6 +293,7 @@ fn a_broken_graph_and_a_missing_file_name_the_file() {
     let error = semsql(home.path(), &[], "SELECT embed_text('x', 'broken')");
     assert!(error.contains("at most 0 tokens"), "{error}");
     std::fs::remove_file(folder.join("sentence_bert_config.json")).unwrap();
+    std::fs::copy(minilm.join("onnx/model.onnx"), &graph).unwrap();
     std::fs::remove_file(folder.join("tokenizer.json")).unwrap();
     let error = semsql(home.path(), &[], "SELECT embed_text('x', 'broken')");
     assert!(error.contains(&format!("has no file {}", folder.join("tokenizer.json").display())), "{error}");
@@ -303,7 +306,7 @@ fn a_broken_graph_and_a_missing_file_name_the_file() {
 }
 
 /// The cache folder that the tests use.
-fn home_of_the_tests() -> PathBuf {
+pub fn home_of_the_tests() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let xdg = set("XDG_CACHE_HOME").filter(|cache| cache.is_absolute());
     set("SEMSQL_HOME")

@@ -30,7 +30,7 @@ async fn an_existing_session_keeps_what_it_has_and_can_be_registered_twice() {
     assert_eq!(ctx.table("numbers").await.unwrap().count().await.unwrap(), 2);
     // options survive, and reach the planner
     let error = ctx.sql("SELECT embed_text('x')").await.unwrap_err().to_string();
-    assert!(error.contains("unknown model 'no such model'"), "{error}");
+    assert!(error.contains("model 'no such model' is not on this machine"), "{error}");
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn sessions_do_not_share_options() {
     let error = one.sql("SELECT embed_text('x')").await.unwrap_err().to_string();
     assert!(error.contains("unknown provider 'nobody': known are 'transformers' (or 'local')"), "{error}");
     let error = other.sql("SELECT embed_text('x', 'no such model')").await.unwrap_err().to_string();
-    assert!(error.contains("unknown model"), "{error}");
+    assert!(error.contains("model 'no such model' is not on this machine"), "{error}");
 }
 
 #[tokio::test]
@@ -54,8 +54,8 @@ async fn a_session_of_a_copied_configuration_starts_with_its_values_and_goes_its
     datafusion_semantic::register_all(&other).unwrap();
     let model =
         |ctx: SessionContext| async move { ctx.sql("SELECT embed_text('x')").await.unwrap_err().to_string() };
-    assert!(model(other.clone()).await.contains("unknown model 'first'"));
+    assert!(model(other.clone()).await.contains("model 'first' is not on this machine"));
     other.sql("SET semantic.text_model = 'second'").await.unwrap();
-    assert!(model(other).await.contains("unknown model 'second'"));
-    assert!(model(one).await.contains("unknown model 'first'"));
+    assert!(model(other).await.contains("model 'second' is not on this machine"));
+    assert!(model(one).await.contains("model 'first' is not on this machine"));
 }

@@ -51,6 +51,17 @@ async fn check(ctx: &SessionContext, table: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_subqueries_and_copies_of_a_table_keep_the_space() {
+    let (ctx, _folder) = documents().await;
+    run(&ctx, "CREATE VIEW seen AS SELECT id, text, embedding FROM documents").await;
+    run(&ctx, "CREATE VIEW seen_twice AS WITH s AS (SELECT * FROM seen) SELECT * FROM s WHERE id > 0").await;
+    run(&ctx, "CREATE TABLE copied AS SELECT * FROM seen_twice").await;
+    for table in ["seen", "seen_twice", "copied", "(SELECT * FROM copied ORDER BY id LIMIT 9)"] {
+        check(&ctx, table).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parquet_file_gives_what_was_written() {
     let (ctx, folder) = documents().await;
     for (layout, stored) in [("packed", DataType::FixedSizeBinary(12)), ("list", list_of_3())] {

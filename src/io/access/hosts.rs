@@ -19,14 +19,14 @@ use crate::error::{Error, Result, data_err, query_err};
 /// - `s3://bucket`, `gs://bucket`, `az://container`, `hf://datasets`, `hf://models`: files in there, reached as the
 ///   process is configured to; `s3://*` for every bucket. No entry without a scheme allows these: they are read with the
 ///   credentials of the process.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct AllowHosts {
     all: bool,
     patterns: Vec<Pattern>,
     text: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Pattern {
     /// None: http and https
     scheme: Option<String>,
@@ -34,7 +34,7 @@ struct Pattern {
     port: Option<u16>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum HostPattern {
     Any,
     /// the names below this one

@@ -8,7 +8,7 @@ use crate::error::{Error, Result, data_err, query_err};
 
 /// The local files that a query may reach: `all`, or a list of folders and files with commas, which takes in all that
 /// is below the folders. The default is none.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct AllowPaths {
     all: bool,
     /// absolute, as they are written

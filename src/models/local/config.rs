@@ -4,24 +4,52 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use super::folder::ModelFolder;
+use super::layers::Layer;
 use super::pooling::Pooling;
 use crate::error::{Error, Result, query_err};
 use crate::models::InputType;
 use crate::types::embedding::EmbeddingSpace;
 
-/// `config.json`, what we need of it.
-#[derive(Debug, Deserialize)]
+/// Where no file says how many tokens a text may have.
+const DEFAULT_MAX_TOKENS: usize = 512;
+
+/// `config.json`, what we need of it. Architectures call the same numbers by different names.
+#[derive(Debug, Default, Deserialize)]
 struct Config {
+    #[serde(default)]
+    model_type: String,
     hidden_size: Option<usize>,
+    dim: Option<usize>,
+    d_model: Option<usize>,
+    n_embd: Option<usize>,
     hidden_dim: Option<usize>,
+    hidden_sizes: Option<Vec<usize>>,
     projection_dim: Option<usize>,
     max_position_embeddings: Option<usize>,
+    n_positions: Option<usize>,
     pad_token_id: Option<u32>,
+    /// The lengths at which vectors of a model trained for it may be cut.
+    matryoshka_dimensions: Option<Vec<usize>>,
+    /// Two towers have a configuration each.
+    #[serde(rename = "text_config")]
+    text: Option<Box<Config>>,
+    #[serde(rename = "vision_config")]
+    vision: Option<Box<Config>>,
     /// Our own key: the text encoder in whose space an image encoder's vectors live.
     embedding_space: Option<String>,
     /// Our own key: whether the graph of an image encoder normalises.
     #[serde(default)]
     normalized: bool,
+}
+
+/// What the files of a two-tower model leave out where it is the architecture's own: CLIP's and `SigLIP`'s configurations
+/// in the library transformers have these as defaults.
+struct TwoTowers {
+    hidden_size: usize,
+    projection_dim: Option<usize>,
+    max_tokens: usize,
+    /// A text is padded to the length that the model reads, as its vector is that of the last token.
+    pads_to_length: bool,
 }
 
 impl Config {
@@ -31,18 +59,76 @@ impl Config {
             None => query_err!("model '{}' has no config.json", folder.name()),
         }
     }
+
+    /// The numbers of a token's vector.
+    fn token_dimensions(&self) -> Option<usize> {
+        // the tokens of these are all that there is; elsewhere this is a width inside of the model
+        let of_static = self.hidden_dim.filter(|_| self.model_type == "model2vec");
+        self.hidden_size.or(self.dim).or(self.d_model).or(self.n_embd).or(of_static)
+    }
+
+    fn two_towers(&self) -> Option<TwoTowers> {
+        let of_siglip = self.model_type.starts_with("siglip");
+        if self.text.is_none() && self.vision.is_none() && !of_siglip && self.model_type != "clip" {
+            return None;
+        }
+        Some(match of_siglip {
+            true => {
+                TwoTowers { hidden_size: 768, projection_dim: None, max_tokens: 64, pads_to_length: true }
+            }
+            false => TwoTowers {
+                hidden_size: 512,
+                projection_dim: Some(512),
+                max_tokens: 77,
+                pads_to_length: false,
+            },
+        })
+    }
+
+    /// The length of the vectors of both towers.
+    fn shared_dimensions(&self, towers: &TwoTowers) -> usize {
+        let of_tower =
+            |config: &Option<Box<Self>>| config.as_ref().and_then(|config| config.token_dimensions());
+        let projected = self.projection_dim.or(towers.projection_dim);
+        let hidden = || of_tower(&self.text).or(of_tower(&self.vision));
+        projected.or_else(hidden).unwrap_or(towers.hidden_size)
+    }
+
+    /// The positions that tokens can have.
+    fn max_positions(&self) -> Option<usize> {
+        let positions =
+            self.max_position_embeddings.or(self.n_positions).filter(|positions| *positions > 0)?;
+        // these count positions from behind that of the padding token
+        let behind_padding = ["roberta", "camembert", "mpnet", "xlm-roberta", "xlm-roberta-xl", "xmod"];
+        match behind_padding.contains(&self.model_type.as_str()) {
+            true => positions.checked_sub(self.pad_token_id.unwrap_or(1) as usize + 1),
+            false => Some(positions),
+        }
+    }
 }
 
 /// How a text model is used, from its files.
 #[derive(Debug)]
 pub(super) struct TextConfig {
     pub(super) space: EmbeddingSpace,
+    /// The numbers of a token's vector.
+    pub(super) token_dimensions: usize,
     pub(super) pooling: Pooling,
-    pub(super) normalize: bool,
+    /// What is done to a text's vector, in this order.
+    pub(super) layers: Vec<Layer>,
     /// The most tokens of a text, special ones included; longer texts are cut.
     pub(super) max_tokens: usize,
+    /// Whether shorter texts are filled up to it.
+    pub(super) pads_to_length: bool,
     pub(super) pad_token: u32,
-    prompts: HashMap<String, String>,
+    /// The token that fills up texts, as the tokenizer calls it.
+    pub(super) padding: Option<String>,
+    pub(super) lowercase: bool,
+    pub(super) keeps_end: bool,
+    /// How the tokenizer's own first step is to treat letters, where it is BERT's.
+    pub(super) bert: BertLetters,
+    pub(super) lengths: Option<Vec<usize>>,
+    prompts: HashMap<String, Option<String>>,
     default_prompt: Option<String>,
 }
 
@@ -51,31 +137,35 @@ impl TextConfig {
     /// vectors are averaged and not normalised, as sentence-transformers does with a plain transformer.
     pub(super) fn read(folder: &ModelFolder) -> Result<Self> {
         let config = Config::read(folder)?;
-        let Some(dimensions) = config.hidden_size else {
+        let modules: Vec<Module> = folder.read_json("modules.json")?.unwrap_or_default();
+        let towers = config.two_towers();
+        let of_text = config.text.as_deref().unwrap_or(&config);
+        let of_pooling = Pooling::of_modules(folder, &modules)?;
+        let stated = towers
+            .as_ref()
+            .map(|towers| config.shared_dimensions(towers))
+            .or_else(|| of_text.token_dimensions());
+        let (pooling, pooled) = of_pooling.unwrap_or_default();
+        let Some(token_dimensions) = stated.or(pooled) else {
             return query_err!(
                 "config.json of model '{}' has no hidden_size: it is no text encoder",
                 folder.name()
             );
         };
-        let (mut pooling, mut normalize) = (Pooling::Mean, false);
-        for module in folder.read_json::<Vec<Module>>("modules.json")?.unwrap_or_default() {
-            match module.kind.rsplit('.').next() {
-                Some("Transformer") => {}
-                Some("Pooling") => pooling = Pooling::read(folder, &module.path)?,
-                Some("Normalize") => normalize = true,
-                _ => {
-                    return query_err!(
-                        "model '{}' has a module of type {}: Transformer, Pooling and Normalize can be run",
-                        folder.name(),
-                        module.kind
-                    );
-                }
-            }
+        check_size(folder, "hidden_size", token_dimensions)?;
+        if let Some(other) = pooled.filter(|other| *other != token_dimensions) {
+            return query_err!(
+                "the files of model '{}' contradict each other: its tokens have {token_dimensions} numbers by config.json, \
+                 {other} by word_embedding_dimension of its pooling",
+                folder.name()
+            );
         }
+        let (layers, dimensions) = Layer::read_all(folder, &modules, pooling.dimensions(token_dimensions))?;
         let limits: SentenceBert = folder.read_json("sentence_bert_config.json")?.unwrap_or_default();
         let tokenizer: TokenizerConfig = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
-        let limits = [limits.max_seq_length, tokenizer.max_tokens(), config.max_position_embeddings];
-        let max_tokens = limits.into_iter().flatten().min().unwrap_or(512);
+        let own = of_text.max_positions().or(towers.as_ref().map(|towers| towers.max_tokens));
+        let max_tokens = [limits.max_seq_length, tokenizer.max_tokens(), own].into_iter().flatten().min();
+        let max_tokens = max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
         // a text has two special tokens, and something between them
         if max_tokens < 3 {
             return query_err!(
@@ -86,41 +176,87 @@ impl TextConfig {
         }
         let prompts: SentenceTransformers =
             folder.read_json("config_sentence_transformers.json")?.unwrap_or_default();
+        let normalized = layers.last().is_some_and(Layer::normalizes);
         Ok(Self {
-            space: EmbeddingSpace::new(folder.name(), dimensions, normalize),
+            space: EmbeddingSpace::new(folder.name(), dimensions, normalized),
+            token_dimensions,
             pooling,
-            normalize,
+            layers,
             max_tokens,
-            pad_token: config.pad_token_id.unwrap_or(0),
+            pads_to_length: towers.is_some_and(|towers| towers.pads_to_length),
+            pad_token: of_text.pad_token_id.or(config.pad_token_id).unwrap_or(0),
+            lowercase: limits.do_lower_case,
+            keeps_end: tokenizer.truncation_side.as_deref() == Some("left"),
+            padding: tokenizer.pad_token.as_ref().map(|token| token.text().to_owned()),
+            bert: tokenizer.letters,
+            lengths: config.matryoshka_dimensions,
             prompts: prompts.prompts.unwrap_or_default(),
             default_prompt: prompts.default_prompt_name,
         })
     }
 
-    /// What is put before a text.
-    pub(super) fn prefix(&self, input_type: Option<InputType>) -> &str {
+    /// What is put before a text, as the model's files say: nothing is known of input types that they have no prompt for.
+    pub(super) fn prompt(&self, input_type: Option<InputType>) -> Option<&str> {
         let names: &[&str] = match input_type {
             Some(InputType::Query) => &["query"],
-            Some(InputType::Document) => &["document", "passage"],
+            // as encode_document of sentence-transformers
+            Some(InputType::Document) => &["document", "passage", "corpus"],
             None => &[],
         };
-        let mut names = names.iter().copied().chain(self.default_prompt.as_deref());
-        names.find_map(|name| self.prompts.get(name)).map_or("", String::as_str)
+        names.iter().find_map(|name| self.prompts.get(*name)?.as_deref())
     }
+
+    /// What is put before a text of whose input type nothing is known.
+    pub(super) fn default_prompt(&self) -> &str {
+        let prompt = self.default_prompt.as_ref().and_then(|name| self.prompts.get(name)?.as_deref());
+        prompt.unwrap_or_default()
+    }
+}
+
+/// Numbers in files are not taken at their word: memory is reserved by them.
+fn check_size(folder: &ModelFolder, key: &str, size: usize) -> Result<()> {
+    if (1..=usize::from(u16::MAX)).contains(&size) {
+        return Ok(());
+    }
+    query_err!("the files of model '{}' say that {key} is {size}: expected 1 to {}", folder.name(), u16::MAX)
 }
 
 /// An entry of `modules.json`.
 #[derive(Debug, Deserialize)]
-struct Module {
-    path: String,
+pub(super) struct Module {
+    #[serde(default)]
+    pub(super) path: String,
     #[serde(rename = "type")]
-    kind: String,
+    pub(super) kind: String,
+}
+
+impl Module {
+    /// The last part of the name of its class.
+    pub(super) fn class(&self) -> &str {
+        self.kind.rsplit('.').next().unwrap_or_default()
+    }
+
+    /// The path of one of its files in the model's folder.
+    pub(super) fn file(&self, folder: &ModelFolder, name: &str) -> Result<String> {
+        match self.path.as_str() {
+            "" | "." => Ok(name.to_owned()),
+            path if path.split('/').all(|part| !matches!(part, "" | "." | "..")) && !path.contains('\\') => {
+                Ok(format!("{path}/{name}"))
+            }
+            path => query_err!(
+                "modules.json of model '{}' has a module in '{path}', which is no folder below the model's",
+                folder.name()
+            ),
+        }
+    }
 }
 
 /// `sentence_bert_config.json`
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct SentenceBert {
     max_seq_length: Option<usize>,
+    do_lower_case: bool,
 }
 
 /// `tokenizer_config.json`
@@ -128,6 +264,34 @@ struct SentenceBert {
 struct TokenizerConfig {
     /// 1e30 where there is no limit.
     model_max_length: Option<f64>,
+    pad_token: Option<Token>,
+    truncation_side: Option<String>,
+    #[serde(flatten)]
+    letters: BertLetters,
+}
+
+/// How BERT's tokenizer treats letters: these go before what its `tokenizer.json` says, as in the library transformers.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(super) struct BertLetters {
+    pub(super) do_lower_case: Option<bool>,
+    pub(super) tokenize_chinese_chars: Option<bool>,
+    pub(super) strip_accents: Option<bool>,
+}
+
+/// A special token: its text, or an object that has it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Token {
+    Text(String),
+    Object { content: String },
+}
+
+impl Token {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Object { content: text } => text,
+        }
+    }
 }
 
 impl TokenizerConfig {
@@ -140,19 +304,25 @@ impl TokenizerConfig {
 /// `config_sentence_transformers.json`
 #[derive(Debug, Default, Deserialize)]
 struct SentenceTransformers {
-    prompts: Option<HashMap<String, String>>,
+    prompts: Option<HashMap<String, Option<String>>>,
     default_prompt_name: Option<String>,
 }
 
-/// The space of an image model, from its `config.json`.
-pub(super) fn image_space(folder: &ModelFolder) -> Result<EmbeddingSpace> {
+/// The space of an image model, and the lengths at which its vectors may be cut, from its `config.json`.
+pub(super) fn image_space(folder: &ModelFolder) -> Result<(EmbeddingSpace, Option<Vec<usize>>)> {
     let config = Config::read(folder)?;
-    let dimensions = config.projection_dim.or(config.hidden_dim).or(config.hidden_size).ok_or_else(|| {
+    let last = || config.hidden_sizes.as_ref().and_then(|sizes| sizes.last().copied());
+    let dimensions = match config.two_towers() {
+        Some(towers) => Some(config.shared_dimensions(&towers)),
+        None => config.projection_dim.or(config.hidden_dim).or(config.hidden_size).or_else(last),
+    };
+    let dimensions = dimensions.ok_or_else(|| {
         Error::Query(format!(
             "config.json of model '{}' has none of projection_dim, hidden_dim and hidden_size",
             folder.name()
         ))
     })?;
+    check_size(folder, "the length of a vector", dimensions)?;
     let name = config.embedding_space.unwrap_or_else(|| folder.name().to_owned());
-    Ok(EmbeddingSpace::new(name, dimensions, config.normalized))
+    Ok((EmbeddingSpace::new(name, dimensions, config.normalized), config.matryoshka_dimensions))
 }

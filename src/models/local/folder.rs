@@ -1,89 +1,122 @@
 //! Finding the folder of a model, and its files.
 use std::path::{Path, PathBuf};
 
-use super::home::SETUP;
 use crate::error::{Error, Result, query_err};
+use crate::io::AllowPaths;
+use crate::models::home::SETUP;
+use crate::models::hub::{self, Cache, ModelName, Origin};
+use crate::models::{LocalOptions, ModelRequest};
 
-/// A model's folder and the graph in it.
+/// Models that the setup makes, and the hub does not have.
+const OF_SETUP: [&str; 2] = ["conse-efficientnet-lite0", "efficientnet-lite0"];
+/// One that the setup installs, and the hub has.
+const DEFAULT: &str = "all-MiniLM-L6-v2";
+
+/// A model's folder, and which of its graphs are used.
 #[derive(Debug, Clone)]
 pub(super) struct ModelFolder {
     name: String,
     path: PathBuf,
-    graph: PathBuf,
+    graphs: Graphs,
+}
+
+/// Which graphs of a model.
+#[derive(Debug, Clone)]
+enum Graphs {
+    /// The one in this file.
+    File(PathBuf),
+    /// Those of this variant, and no others.
+    Variant(String),
+    /// Those of this variant where there are some, else the original ones.
+    Preferred(Option<String>),
+}
+
+/// A half of a model that embeds both texts and images in one space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Tower {
+    Text,
+    Image,
+}
+
+/// What a graph is loaded from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Weights {
+    /// A file with the graph.
+    Onnx(PathBuf),
+    /// The folder of a model that has `model.safetensors`, or parts of it, and no graph.
+    Safetensors(PathBuf, Tower),
 }
 
 impl ModelFolder {
-    /// The folder of `model`, which is a path, or a name below `models`: with its organisation
-    /// (`sentence-transformers/all-MiniLM-L6-v2`) or, where only one model has it, without. `@variant` behind it
-    /// chooses `onnx/model_variant.onnx`, and `fp32` is `onnx/model.onnx`; without it, `variant` is taken where there
-    /// is one, else `onnx/model.onnx`. Errors list what is there.
-    pub(super) fn find(models: &Path, model: &str, variant: Option<&str>) -> Result<Self> {
-        // a path may hold an @ too
-        let (name, named) = match model.rsplit_once('@') {
-            Some((name, variant)) if !variant.contains('/') => (name, Some(variant)),
-            _ => (model, None),
-        };
-        let path = Self::path_of(models, name)?;
-        let of_variant = |variant| match variant {
-            "fp32" => path.join("onnx/model.onnx"),
-            _ => path.join("onnx").join(format!("model_{variant}.onnx")),
-        };
-        let preferred = || variant.map(of_variant).filter(|graph| graph.is_file());
-        let graph = match named {
-            Some(named) => of_variant(named),
-            None => preferred().unwrap_or_else(|| of_variant("fp32")),
-        };
-        if !graph.is_file() {
-            let graphs = graphs(&path);
-            return query_err!(
-                "model '{model}' has no file {}: {}",
-                graph.display(),
-                if graphs.is_empty() { SETUP.to_owned() } else { format!("there is {}", graphs.join(", ")) }
-            );
+    /// The folder of the model of a request: a path to it, or to a graph in it; or a name, `[OWNER/]NAME[@REVISION]`, of a
+    /// model on this machine. `@variant` behind either chooses `onnx/model_variant.onnx`, and `fp32` is
+    /// `onnx/model.onnx`. Reads no more than names of files.
+    ///
+    /// Errors say which models are here. That a model could be fetched is [`Error::NotHere`].
+    pub(super) fn find(cache: &Cache, request: &ModelRequest) -> Result<Self> {
+        let (model, allowed) = (request.model.as_str(), &request.files.allow_paths);
+        if model.starts_with(['/', '.', '~']) {
+            return Self::at_path(cache, model, &request.local, allowed);
         }
-        // one name for all spellings: below the folder of all models the path in it, elsewhere the whole path
-        let name =
-            path.strip_prefix(models).map_or_else(|_| name.to_owned(), |name| name.display().to_string());
-        Ok(Self { name, path, graph })
+        let has_variant = |name: &str, word: &str| {
+            let name = ModelName { name: name.to_owned(), revision: None, variant: None };
+            let found = cache.find(&name).ok().flatten();
+            found.is_some_and(|found| found.folder.join(format!("onnx/model_{word}.onnx")).is_file())
+        };
+        let name = ModelName::parse(model, has_variant);
+        if let Some(name) = &name
+            && let Some(found) = cache.find(name)?
+        {
+            let graphs = Graphs::of(name.variant.as_deref(), &request.local);
+            let folder = Self { name: found.name, path: found.folder, graphs };
+            return folder.check_graphs(name, request);
+        }
+        let (path, variant) = split_variant(model, allowed);
+        if let Ok(path) = allowed.check(Path::new(path))
+            && !model.is_empty()
+            && path.join("config.json").is_file()
+        {
+            let graphs = Graphs::of(variant, &request.local);
+            return Ok(Self { name: path.display().to_string(), path, graphs });
+        }
+        Err(not_here(cache, model, name.as_ref(), request))
     }
 
-    fn path_of(models: &Path, name: &str) -> Result<PathBuf> {
-        let unsafe_name =
-            name.is_empty() || Path::new(name).components().any(|part| part.as_os_str() == "..");
-        if name.starts_with(['/', '.', '~']) {
-            let path = match name.strip_prefix("~/") {
-                Some(rest) => {
-                    etcetera::home_dir().map_or_else(|_| PathBuf::from(name), |home| home.join(rest))
-                }
-                None => PathBuf::from(name),
-            };
-            return match path.is_dir() {
-                true => Ok(path),
-                false => query_err!("no model in folder {}: the folder does not exist", path.display()),
-            };
+    fn at_path(cache: &Cache, model: &str, options: &LocalOptions, allowed: &AllowPaths) -> Result<Self> {
+        let (text, variant) = split_variant(model, allowed);
+        let path = match text.strip_prefix("~/") {
+            Some(rest) => etcetera::home_dir().map_or_else(|_| PathBuf::from(text), |home| home.join(rest)),
+            None => PathBuf::from(text),
+        };
+        let path = allowed.check(&path).map_err(|error| Error::Query(format!("model {error}")))?;
+        if path.is_file() && path.extension().is_some_and(|extension| extension == "onnx") {
+            let parent = path.parent().unwrap_or(&path);
+            let parent = if parent.ends_with("onnx") { parent.parent().unwrap_or(parent) } else { parent };
+            let name = name_of(cache, parent);
+            return Ok(Self { name, path: parent.to_owned(), graphs: Graphs::File(path) });
         }
-        if !unsafe_name && models.join(name).join("config.json").is_file() {
-            return Ok(models.join(name));
+        if !path.is_dir() {
+            return query_err!("no model in folder {}: the folder does not exist", path.display());
         }
-        let installed = installed(models);
-        let same_name: Vec<&String> =
-            installed.iter().filter(|model| model.rsplit('/').next() == Some(name)).collect();
-        match (same_name.as_slice(), installed.as_slice()) {
-            ([only], _) => Ok(models.join(only)),
-            // a folder of the current one
-            ([], _) if !unsafe_name && Path::new(name).join("config.json").is_file() => {
-                Ok(PathBuf::from(name))
-            }
-            ([], []) => {
-                query_err!("unknown model '{name}': no model is installed in {}; {SETUP}", models.display())
-            }
-            ([], _) => query_err!(
-                "unknown model '{name}': installed in {} are {}; give one of these, or the path of a folder",
-                models.display(),
-                list(&installed)
-            ),
-            (several, _) => query_err!("model '{name}' is ambiguous: give one of {}", list(several)),
+        let graphs = Graphs::of(variant, options);
+        Ok(Self { name: name_of(cache, &path), path, graphs })
+    }
+
+    /// The model, unless it lacks what it was asked for and the hub may have it.
+    fn check_graphs(self, name: &ModelName, request: &ModelRequest) -> Result<Self> {
+        let tower = if self.embeds_text() { Tower::Text } else { Tower::Image };
+        let Err(error) = self.weights(tower) else { return Ok(self) };
+        if Origin::of(&self.path).revision.is_some() && may_fetch(request).is_ok() {
+            let full = self.name.split('@').next().unwrap_or_default().to_owned();
+            let model = ModelName { name: full, ..name.clone() }.to_string();
+            return Err(Error::NotHere { model, message: error.to_string() });
         }
+        Ok(self)
+    }
+
+    /// A folder in which all is looked for, whatever it is called.
+    pub(super) fn of(name: &str, path: &Path) -> Self {
+        Self { name: name.to_owned(), path: path.to_owned(), graphs: Graphs::Preferred(None) }
     }
 
     /// The name, with organisation, without variant.
@@ -91,9 +124,55 @@ impl ModelFolder {
         &self.name
     }
 
-    /// The path of the ONNX graph.
-    pub(super) fn graph(&self) -> &Path {
-        &self.graph
+    /// What the graph of a tower is loaded from. A graph of the tower alone goes before one of the whole model, a graph
+    /// before safetensors.
+    pub(super) fn weights(&self, tower: Tower) -> Result<Weights> {
+        let of_variant = |variant: &str| {
+            let suffix = if variant == "fp32" { String::new() } else { format!("_{variant}") };
+            let tower = match tower {
+                Tower::Text => "onnx/text_model",
+                Tower::Image => "onnx/vision_model",
+            };
+            let names = [tower, "onnx/model", "model"];
+            let mut paths = names.iter().map(|name| self.path.join(format!("{name}{suffix}.onnx")));
+            paths.find(|path| path.is_file())
+        };
+        let graph = match &self.graphs {
+            Graphs::File(path) => Some(path.clone()),
+            Graphs::Variant(variant) => of_variant(variant),
+            Graphs::Preferred(variant) => {
+                variant.as_deref().and_then(of_variant).or_else(|| of_variant("fp32"))
+            }
+        };
+        if let Some(graph) = graph {
+            return Ok(Weights::Onnx(graph));
+        }
+        let demands_variant = matches!(&self.graphs, Graphs::Variant(variant) if variant != "fp32");
+        let safetensors = ["model.safetensors", "model.safetensors.index.json"];
+        if !demands_variant && safetensors.iter().any(|file| self.path.join(file).is_file()) {
+            return Ok(Weights::Safetensors(self.path.clone(), tower));
+        }
+        let file = match &self.graphs {
+            Graphs::Variant(variant) if demands_variant => format!("onnx/model_{variant}.onnx"),
+            _ => "onnx/model.onnx".to_owned(),
+        };
+        let graphs = graphs(&self.path);
+        query_err!(
+            "model '{}' has no file {}{}: {}",
+            self.name,
+            self.path.join(file).display(),
+            if demands_variant { "" } else { ", and no model.safetensors" },
+            if graphs.is_empty() {
+                "there is no ONNX graph".to_owned()
+            } else {
+                format!("there is {}", graphs.join(", "))
+            }
+        )
+    }
+
+    /// The path of a file.
+    pub(super) fn path(&self, file: &str) -> PathBuf {
+        self.path.join(file)
     }
 
     /// A model of text has a tokenizer.
@@ -112,7 +191,7 @@ impl ModelFolder {
     }
 
     fn missing(&self, file: &str) -> Error {
-        Error::Query(format!("model '{}' has no file {}: {SETUP}", self.name, self.path.join(file).display()))
+        Error::Query(format!("model '{}' has no file {}", self.name, self.path.join(file).display()))
     }
 
     /// The bytes of a file of the model; the error names its path.
@@ -141,33 +220,60 @@ impl ModelFolder {
     }
 }
 
-/// The names of the models below a folder, sorted: folders with a `config.json`, at most one organisation deep.
-pub(super) fn installed(models: &Path) -> Vec<String> {
-    let mut names = Vec::new();
-    for folder in folders(models) {
-        if models.join(&folder).join("config.json").is_file() {
-            names.push(folder);
-            continue;
-        }
-        for inner in folders(&models.join(&folder)) {
-            if models.join(&folder).join(&inner).join("config.json").is_file() {
-                names.push(format!("{folder}/{inner}"));
-            }
+impl Graphs {
+    fn of(named: Option<&str>, options: &LocalOptions) -> Self {
+        match named {
+            Some(variant) => Self::Variant(variant.to_owned()),
+            None => Self::Preferred(options.variant.clone()),
         }
     }
-    names.sort();
-    names
 }
 
-fn folders(path: &Path) -> Vec<String> {
-    std::fs::read_dir(path)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.path().is_dir())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
-        .collect()
+/// A path may hold an @ too: only what is behind its last `/` is a variant.
+fn split_variant<'t>(text: &'t str, allowed: &AllowPaths) -> (&'t str, Option<&'t str>) {
+    let exists = || allowed.check(Path::new(text)).is_ok_and(|path| path.exists());
+    match text.rsplit_once('@') {
+        Some((path, variant)) if !variant.contains('/') && !exists() => (path, Some(variant)),
+        _ => (text, None),
+    }
+}
+
+/// One name for all spellings: below the folder of all models the path in it, elsewhere the whole path.
+fn name_of(cache: &Cache, path: &Path) -> String {
+    path.strip_prefix(cache.models()).unwrap_or(path).display().to_string()
+}
+
+/// An error unless a model may be fetched for this request.
+fn may_fetch(request: &ModelRequest) -> Result<()> {
+    if request.local.offline {
+        return query_err!("it is not fetched, as semantic.offline is true");
+    }
+    hub::check_allowed(&request.files)
+}
+
+fn not_here(cache: &Cache, model: &str, name: Option<&ModelName>, request: &ModelRequest) -> Error {
+    let here = format!(
+        "model '{model}' is not on this machine: in {} there {}",
+        cache.models().display(),
+        cache.installed()
+    );
+    let Some(name) = name.filter(|name| name.may_be_of_hub()) else {
+        return Error::Query(format!(
+            "{here}; give one of these, the path of a folder, or OWNER/NAME of a model of the hub"
+        ));
+    };
+    if OF_SETUP.contains(&name.name.as_str()) {
+        return Error::Query(format!("{here}; {SETUP}"));
+    }
+    let setup = match name.name.ends_with(DEFAULT) {
+        true => format!("{SETUP}, "),
+        false => String::new(),
+    };
+    let pull = format!("{setup}`semsql models pull {name}` fetches it from the hub");
+    match may_fetch(request) {
+        Ok(()) => Error::NotHere { model: name.to_string(), message: format!("{here}; {pull}") },
+        Err(error) => Error::Query(format!("{here}; {error}; {pull}")),
+    }
 }
 
 fn graphs(model: &Path) -> Vec<String> {
@@ -180,76 +286,4 @@ fn graphs(model: &Path) -> Vec<String> {
         .collect();
     graphs.sort();
     graphs
-}
-
-fn list<S: AsRef<str>>(names: &[S]) -> String {
-    names.iter().map(|name| format!("'{}'", name.as_ref())).collect::<Vec<_>>().join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn models(names: &[&str]) -> tempfile::TempDir {
-        let models = tempfile::tempdir().unwrap();
-        for name in names {
-            let folder = models.path().join(name);
-            std::fs::create_dir_all(folder.join("onnx")).unwrap();
-            std::fs::write(folder.join("config.json"), "{}").unwrap();
-            std::fs::write(folder.join("onnx/model.onnx"), "").unwrap();
-        }
-        models
-    }
-
-    fn error(models: &tempfile::TempDir, name: &str) -> String {
-        ModelFolder::find(models.path(), name, None).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn long_and_short_names_and_paths() {
-        let models = models(&["org/a", "b"]);
-        for (name, found) in [("org/a", "org/a"), ("a", "org/a"), ("b", "b")] {
-            assert_eq!(ModelFolder::find(models.path(), name, None).unwrap().name(), found);
-        }
-        let path = models.path().join("org/a").display().to_string();
-        assert_eq!(ModelFolder::find(models.path(), &path, None).unwrap().name(), "org/a");
-    }
-
-    #[test]
-    fn unknown_models_list_the_known_ones() {
-        let models = models(&["org/a", "b"]);
-        assert!(error(&models, "c").contains("'b', 'org/a'"), "{}", error(&models, "c"));
-        assert!(error(&models, "../b").contains("does not exist"), "{}", error(&models, "../b"));
-        assert!(error(&models, "org/../b").starts_with("unknown model"));
-        let empty = self::models(&[]);
-        assert!(error(&empty, "c").contains("make setup"), "{}", error(&empty, "c"));
-    }
-
-    #[test]
-    fn ambiguous_short_names_are_refused() {
-        let models = models(&["x/a", "y/a"]);
-        assert_eq!(error(&models, "a"), "model 'a' is ambiguous: give one of 'x/a', 'y/a'");
-    }
-
-    #[test]
-    fn the_name_of_a_model_demands_a_variant_and_the_option_prefers_one() {
-        let models = models(&["a", "b"]);
-        std::fs::write(models.path().join("a/onnx/model_int8.onnx"), "").unwrap();
-        for (name, variant, found) in [
-            ("a", None, "a/onnx/model.onnx"),
-            ("a", Some("int8"), "a/onnx/model_int8.onnx"),
-            ("a@fp32", Some("int8"), "a/onnx/model.onnx"),
-            ("a@int8", Some("fp32"), "a/onnx/model_int8.onnx"),
-            ("b", Some("int8"), "b/onnx/model.onnx"),
-        ] {
-            let graph = ModelFolder::find(models.path(), name, variant).unwrap().graph;
-            assert_eq!(graph, models.path().join(found), "{name}, {variant:?}");
-        }
-    }
-
-    #[test]
-    fn a_missing_variant_lists_the_graphs() {
-        let models = models(&["a"]);
-        assert!(error(&models, "a@int8").ends_with("onnx/model_int8.onnx: there is model.onnx"));
-    }
 }

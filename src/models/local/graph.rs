@@ -1,20 +1,41 @@
 //! An ONNX graph, run by ONNX Runtime.
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use ort::environment::Environment;
 use ort::ep;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor};
 
+use super::folder::Weights;
 use super::{optimized, runtime};
 use crate::error::{Error, Result, query_err};
+use crate::models::external_data::external_files;
+use crate::models::{Device, LocalOptions};
 
 /// A graph in a file, which is not read before a session is opened.
 #[derive(Debug)]
 pub(super) struct Graph {
-    path: PathBuf,
+    weights: Weights,
+    options: RunOptions,
+    /// Known with the first session.
+    on_gpu: OnceLock<bool>,
+}
+
+/// How the sessions of a graph run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct RunOptions {
+    /// Whether a session keeps the memory of its runs for later runs, instead of giving it back.
     memory_arena: bool,
+    device: Device,
+}
+
+impl From<&LocalOptions> for RunOptions {
+    fn from(options: &LocalOptions) -> Self {
+        Self { memory_arena: options.memory_arena, device: options.device }
+    }
 }
 
 /// An input of the graph. `ort` panics if a tensor is made before the library is loaded, so none is made outside.
@@ -30,11 +51,17 @@ pub(super) struct GraphInput {
 pub(super) enum Numbers {
     I64(Vec<i64>),
     F32(Vec<f32>),
+    /// For an input that has no say in the output: memory is taken where a graph asks for it.
+    ZerosF32,
+    OnesI64,
 }
 
 impl GraphInput {
     fn into_tensor(self) -> ort::Result<SessionInputValue<'static>> {
+        let count = self.shape.iter().product();
         Ok(match self.numbers {
+            Numbers::ZerosF32 => Tensor::from_array((self.shape, vec![0.0_f32; count]))?.into(),
+            Numbers::OnesI64 => Tensor::from_array((self.shape, vec![1_i64; count]))?.into(),
             Numbers::I64(numbers) => Tensor::from_array((self.shape, numbers))?.into(),
             Numbers::F32(numbers) => Tensor::from_array((self.shape, numbers))?.into(),
         })
@@ -42,34 +69,81 @@ impl GraphInput {
 }
 
 impl Graph {
-    /// `memory_arena`: whether a session keeps the memory of its runs for later runs, instead of giving it back.
-    pub(super) fn new(path: PathBuf, memory_arena: bool) -> Self {
-        Self { path, memory_arena }
+    pub(super) fn new(weights: Weights, options: RunOptions) -> Self {
+        Self { weights, options, on_gpu: OnceLock::new() }
     }
 
-    /// Another session of one thread. Sessions share the weights' memory where the optimised graph can be cached.
+    /// The most runs at a time: a GPU does one after the other, and its memory has room for few sessions.
+    pub(super) fn most_runs(&self) -> usize {
+        if self.on_gpu.get() == Some(&true) { 1 } else { usize::MAX }
+    }
+
+    /// The file of the graph.
+    fn path(&self) -> Result<PathBuf> {
+        match &self.weights {
+            Weights::Onnx(path) => Ok(path.clone()),
+            Weights::Safetensors(folder, _) => query_err!(
+                "the model in {} has weights in safetensors and no ONNX graph, which cannot be built from them yet: \
+                 `optimum-cli export onnx` writes one",
+                folder.display()
+            ),
+        }
+    }
+
+    /// Another session. On the processor it has one thread, and sessions share the weights' memory where the optimised
+    /// graph can be cached.
     pub(super) fn open(&self) -> Result<Session> {
+        let path = self.path()?;
+        check_files(&path)?;
         let environment = runtime::environment()?;
+        if runtime::may_use_cuda(self.options.device)? {
+            match Self::open_on_gpu(&path, &environment) {
+                Ok(session) => {
+                    let _ = self.on_gpu.set(true);
+                    return Ok(session);
+                }
+                Err(error) if self.options.device == Device::Cuda => return Err(error),
+                // a GPU was only preferred
+                Err(_) => {}
+            }
+        }
+        let _ = self.on_gpu.set(false);
         let builder = || {
             let builder = Session::builder(&environment)?
                 .with_intra_threads(1)?
                 // batches differ in shape: a plan of the memory would be made for each, and kept
                 .with_memory_pattern(false)?
                 .with_execution_providers([ep::CPU::default()
-                    .with_arena_allocator(self.memory_arena)
+                    .with_arena_allocator(self.options.memory_arena)
                     .build()])?;
             Ok::<SessionBuilder, ort::Error>(builder)
         };
+        if let Some(session) = optimized::open(&path, builder) {
+            return Ok(session);
+        }
         let plain = || {
             let builder = builder()?.with_optimization_level(GraphOptimizationLevel::All)?;
-            { builder }.commit_from_file(&self.path)
+            { builder }.commit_from_file(&path)
         };
-        match optimized::open(&self.path, builder) {
-            Some(session) => Ok(session),
-            None => plain().map_err(|error: ort::Error| {
-                Error::Query(format!("cannot load the model {}: {error}", self.path.display()))
-            }),
-        }
+        plain().map_err(|error| not_loaded(&path, &error))
+    }
+
+    fn open_on_gpu(path: &Path, environment: &Environment) -> Result<Session> {
+        let open = || {
+            // numbers as the processor's: not those of 19 bits that tensor cores are fastest with
+            let gpu = ep::CUDA::default().with_tf32(false).build().error_on_failure();
+            let builder = Session::builder(environment)?
+                .with_memory_pattern(false)?
+                .with_execution_providers([gpu])?
+                .with_optimization_level(GraphOptimizationLevel::All)?;
+            { builder }.commit_from_file(path)
+        };
+        open().map_err(|error: ort::Error| {
+            Error::Query(format!(
+                "cannot load the model {} on a GPU: {error}; SET semantic.device = 'cpu' does without",
+                path.display()
+            ))
+        })
     }
 
     /// Runs the graph with those of `inputs` that it asks for, and hands the shape and the numbers of the first of
@@ -81,7 +155,9 @@ impl Graph {
         outputs: &[&str],
         read: impl FnOnce(&[usize], &[f32]) -> Result<T>,
     ) -> Result<T> {
-        let path = self.path.display();
+        let path = match &self.weights {
+            Weights::Onnx(path) | Weights::Safetensors(path, _) => path.display(),
+        };
         let failed = |error: &dyn Display| Error::Data(format!("cannot run {path}: {error}"));
         let asked: Vec<&str> = session.inputs().iter().map(Outlet::name).collect();
         if let Some(unknown) = asked.iter().find(|asked| inputs.iter().all(|input| input.name != **asked)) {
@@ -102,4 +178,20 @@ impl Graph {
         let shape: Vec<usize> = shape.iter().map(|&side| usize::try_from(side).unwrap_or_default()).collect();
         read(&shape, values)
     }
+}
+
+/// An error unless all of a graph is there, in its folder.
+fn check_files(graph: &Path) -> Result<()> {
+    let folder = graph.parent().unwrap_or(graph);
+    match external_files(graph)?.iter().find(|file| !folder.join(file).is_file()) {
+        Some(missing) => query_err!(
+            "cannot load the model {}: it keeps weights in '{missing}', which is not beside it",
+            graph.display()
+        ),
+        None => Ok(()),
+    }
+}
+
+fn not_loaded(path: &Path, error: &ort::Error) -> Error {
+    Error::Query(format!("cannot load the model {}: {error}", path.display()))
 }

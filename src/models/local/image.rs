@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use ort::session::Session;
 
 use super::config::image_space;
-use super::folder::ModelFolder;
-use super::graph::{Graph, GraphInput, Numbers};
+use super::cut::Cut;
+use super::folder::{ModelFolder, Tower};
+use super::graph::{Graph, GraphInput, Numbers, RunOptions};
 use super::preprocess::Preprocessor;
 use super::queue::Input;
 use super::scheduler::{Model, Scheduler};
@@ -18,6 +19,9 @@ use crate::types::embedding::EmbeddingSpace;
 /// Bytes of the input tensor of one run, or one image: three of 224 x 224 pixels. More are no faster, and a run's
 /// layers take several times that.
 const RUN_BYTES: usize = 2 << 20;
+
+/// The tokens of a text that has no say.
+const TEXT_TOKENS: usize = 2;
 
 /// Outputs that hold an image's vector.
 const OUTPUTS: &[&str] = &["image_embeds", "pooler_output", "features"];
@@ -47,6 +51,7 @@ impl Input for Pixels {
 struct Encoder {
     name: String,
     space: EmbeddingSpace,
+    lengths: Option<Vec<usize>>,
     preprocessor: Preprocessor,
     graph: Graph,
 }
@@ -64,6 +69,10 @@ impl Model for Encoder {
         self.graph.open()
     }
 
+    fn most_runs(&self) -> usize {
+        self.graph.most_runs()
+    }
+
     fn run(&self, session: &mut Session, images: &[&Pixels]) -> Result<Vec<f32>> {
         let (rows, dimensions) = (images.len(), self.dimensions());
         let (width, height) = images.first().map_or((0, 0), |image| (image.width, image.height));
@@ -72,8 +81,11 @@ impl Model for Encoder {
             self.preprocessor.append(&image.rgb, &mut tensor);
         }
         let shape = vec![rows, 3, height as usize, width as usize];
-        let input = GraphInput { name: "pixel_values", shape, numbers: Numbers::F32(tensor) };
-        self.graph.run(session, vec![input], OUTPUTS, |shape, output| {
+        let pixels = GraphInput { name: "pixel_values", shape, numbers: Numbers::F32(tensor) };
+        // a graph of both towers is given a text too
+        let text = |name| GraphInput { name, shape: vec![1, TEXT_TOKENS], numbers: Numbers::OnesI64 };
+        let inputs = vec![pixels, text("input_ids"), text("attention_mask")];
+        self.graph.run(session, inputs, OUTPUTS, |shape, output| {
             if shape != [rows, dimensions] {
                 return query_err!(
                     "model '{}' returned an output of shape {shape:?}, expected {dimensions} numbers an image",
@@ -93,12 +105,14 @@ pub(super) struct LocalImageModel {
 
 impl LocalImageModel {
     /// Reads the model's configuration; weights are loaded by the first call.
-    pub(super) fn open(folder: &ModelFolder, memory_arena: bool) -> Result<Self> {
+    pub(super) fn open(folder: &ModelFolder, options: RunOptions) -> Result<Self> {
+        let (space, lengths) = image_space(folder)?;
         let encoder = Encoder {
             name: folder.name().to_owned(),
-            space: image_space(folder)?,
+            space,
+            lengths,
             preprocessor: Preprocessor::read(folder)?,
-            graph: Graph::new(folder.graph().to_owned(), memory_arena),
+            graph: Graph::new(folder.weights(Tower::Image)?, options),
         };
         Ok(Self { scheduler: Scheduler::new(encoder) })
     }
@@ -106,19 +120,25 @@ impl LocalImageModel {
     pub(super) fn space(&self) -> &EmbeddingSpace {
         &self.scheduler.model().space
     }
+
+    /// The lengths at which its vectors may be cut, where its files say so.
+    pub(super) fn lengths(&self) -> Option<&[usize]> {
+        self.scheduler.model().lengths.as_deref()
+    }
 }
 
 /// An image model, and how many runs a call may have at a time.
 #[derive(Debug)]
 pub(super) struct LocalImageEmbedder {
     pub(super) model: Arc<LocalImageModel>,
+    pub(super) cut: Cut,
     pub(super) threads: usize,
 }
 
 #[async_trait]
 impl ImageEmbedder for LocalImageEmbedder {
     fn space(&self) -> &EmbeddingSpace {
-        self.model.space()
+        &self.cut.space
     }
 
     /// Few; calls meet again in the runs of the model.
@@ -138,6 +158,7 @@ impl ImageEmbedder for LocalImageEmbedder {
         };
         self.model.scheduler.prepare().await?;
         let vectors = self.model.scheduler.embed(images.iter().map(pixels).collect(), self.threads).await?;
-        Embeddings::new(images.len(), self.model.scheduler.model().dimensions(), vectors)
+        let (dimensions, vectors) = self.cut.apply(self.model.scheduler.model().dimensions(), vectors);
+        Embeddings::new(images.len(), dimensions, vectors)
     }
 }

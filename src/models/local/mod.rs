@@ -9,25 +9,34 @@
 //! | `tokenizer.json` | text to tokens |
 //! | `modules.json`, `1_Pooling/config.json` | pooling, normalisation |
 //! | `sentence_bert_config.json` | the most tokens of a text |
-//! | `config_sentence_transformers.json` | prefixes of queries and documents |
+//! | `tokenizer_config.json` | the same, letters, padding |
+//! | `2_Dense/config.json`, `2_Dense/model.safetensors` | what follows the pooling (`layers`) |
+//! | `config_sentence_transformers.json` | prompts of queries and documents |
 //! | `preprocessor_config.json` | pixels to input tensor |
 //! | `onnx/model.onnx`, `onnx/model_VARIANT.onnx` | the graph |
+//! | `onnx/text_model.onnx`, `onnx/vision_model.onnx` | the two graphs of a model for texts and images |
 //!
-//! From a call to its vectors: inputs are tokenised or preprocessed (`text`, `image`), wait with those of all other
-//! calls (`queue`), and are run in batches on all cores (`scheduler`) by sessions over an ONNX graph (`graph`), whose
-//! optimised form is kept (`optimized`).
+//! From a call to its vectors: inputs are tokenised (`tokenizer`, `long_texts`) or preprocessed (`preprocess`), wait with
+//! those of all other calls (`queue`), and are run in batches on all cores (`scheduler`) by sessions over an ONNX graph
+//! (`graph`), whose optimised form is kept (`optimized`). `cut` makes vectors shorter.
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use super::{ImageEmbedder, ModelRequest, Provider, TextEmbedder};
+use super::home;
+use super::hub::{Cache, Found, Origin};
+use super::{
+    ImageEmbedder, InputType, LocalOptions, LongText, ModelInfo, ModelRequest, Provider, TextEmbedder,
+};
 use crate::error::{Result, query_err};
 
 mod config;
+mod cut;
 mod folder;
 mod graph;
-mod home;
 mod image;
+mod layers;
+mod long_texts;
 mod optimized;
 mod pooling;
 mod preprocess;
@@ -37,51 +46,52 @@ mod scheduler;
 #[doc(hidden)]
 pub mod stages;
 mod text;
+mod tokenizer;
 
-use folder::ModelFolder;
+use config::{TextConfig, image_space};
+use cut::Cut;
+use folder::{ModelFolder, Tower, Weights};
+use graph::RunOptions;
 use image::{LocalImageEmbedder, LocalImageModel};
 use text::{LocalTextEmbedder, LocalTextModel};
 
-/// Models by the path of their graph and whether they have a memory arena, for the whole process: weights are loaded
-/// once, however many sessions and queries use them, and all of these share one scheduler.
-type Models<M> = LazyLock<Mutex<HashMap<(PathBuf, bool), Arc<M>>>>;
+/// Models by what they are loaded from and how they run, for the whole process: weights are loaded once, however many
+/// sessions and queries use them, and all of these share one scheduler.
+type Models<M> = LazyLock<Mutex<HashMap<(Weights, RunOptions), Arc<M>>>>;
 static TEXT_MODELS: Models<LocalTextModel> = LazyLock::new(Mutex::default);
 static IMAGE_MODELS: Models<LocalImageModel> = LazyLock::new(Mutex::default);
 
-/// The model of a graph, opened where no session has opened it before.
+/// The model of a folder, opened where no session has opened it before.
 fn shared<M>(
     models: &Models<M>,
     folder: &ModelFolder,
-    memory_arena: bool,
-    open: impl FnOnce(&ModelFolder, bool) -> Result<M>,
+    tower: Tower,
+    options: &LocalOptions,
+    open: impl FnOnce(&ModelFolder, RunOptions) -> Result<M>,
 ) -> Result<Arc<M>> {
+    let options = RunOptions::from(options);
+    let key = (folder.weights(tower)?, options);
     let mut models = models.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (folder.graph().to_owned(), memory_arena);
     if let Some(model) = models.get(&key) {
         return Ok(Arc::clone(model));
     }
-    let model = Arc::new(open(folder, memory_arena)?);
+    let model = Arc::new(open(folder, options)?);
     models.insert(key, Arc::clone(&model));
     Ok(model)
-}
-
-/// The names of the models in the cache folder.
-#[cfg(feature = "shell")]
-pub(crate) fn installed_models() -> Vec<String> {
-    folder::installed(&home::home().join("models"))
 }
 
 /// See the [module](self).
 #[derive(Debug)]
 pub struct LocalProvider {
-    models: PathBuf,
+    cache: Cache,
 }
 
 impl LocalProvider {
-    /// Models of the cache folder: `$SEMSQL_HOME`, else `semsql` in `$XDG_CACHE_HOME`, else `~/.cache/semsql`.
+    /// Models of the cache folder: `$SEMSQL_HOME`, else `semsql` in `$XDG_CACHE_HOME`, else `~/.cache/semsql`; and those
+    /// in the cache of the Hugging Face libraries.
     #[must_use]
     pub fn new() -> Self {
-        Self { models: home::home().join("models") }
+        Self { cache: Cache::of_environment() }
     }
 }
 
@@ -100,35 +110,84 @@ impl Provider for LocalProvider {
         &["local"]
     }
 
+    fn models(&self) -> Vec<ModelInfo> {
+        self.cache.all().iter().map(describe).collect()
+    }
+
     fn text_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn TextEmbedder>> {
-        let folder = ModelFolder::find(&self.models, &request.model, request.local.variant.as_deref())?;
+        let folder = ModelFolder::find(&self.cache, request)?;
         if !folder.embeds_text() && folder.embeds_images() {
             return query_err!("model '{}' embeds images, not text: use embed_image", request.model);
         }
-        let model = shared(&TEXT_MODELS, &folder, request.local.memory_arena, LocalTextModel::open)?;
-        check_dimensions(request, model.space().dimensions())?;
-        Ok(Arc::new(LocalTextEmbedder::new(model, request.input_type, request.local.threads)))
+        let model = shared(&TEXT_MODELS, &folder, Tower::Text, &request.local, LocalTextModel::open)?;
+        let config = model.config();
+        let cut = Cut::new(&request.model, model.space(), config.lengths.as_deref(), request.dimensions)?;
+        let options = request.remote.providers.get(self.name());
+        let of_options = || match request.input_type? {
+            InputType::Query => options?.query_prefix.as_deref(),
+            InputType::Document => options?.document_prefix.as_deref(),
+        };
+        // what a model's own files say goes before what is said for all models
+        let prompt = config.prompt(request.input_type).or_else(of_options);
+        let prompt = prompt.unwrap_or(config.default_prompt()).to_owned();
+        let long_text = options.and_then(|options| options.long_text).unwrap_or(LongText::Truncate);
+        let threads = request.local.threads;
+        Ok(Arc::new(LocalTextEmbedder { model, prompt, long_text, cut, threads }))
     }
 
     fn image_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn ImageEmbedder>> {
-        let folder = ModelFolder::find(&self.models, &request.model, request.local.variant.as_deref())?;
+        let folder = ModelFolder::find(&self.cache, request)?;
         if !folder.embeds_images() && folder.embeds_text() {
             return query_err!("model '{}' embeds text, not images: use embed_text", request.model);
         }
-        let model = shared(&IMAGE_MODELS, &folder, request.local.memory_arena, LocalImageModel::open)?;
-        check_dimensions(request, model.space().dimensions())?;
-        Ok(Arc::new(LocalImageEmbedder { model, threads: request.local.threads }))
+        let model = shared(&IMAGE_MODELS, &folder, Tower::Image, &request.local, LocalImageModel::open)?;
+        let cut = Cut::new(&request.model, model.space(), model.lengths(), request.dimensions)?;
+        Ok(Arc::new(LocalImageEmbedder { model, cut, threads: request.local.threads }))
     }
 }
 
-fn check_dimensions(request: &ModelRequest, dimensions: Option<usize>) -> Result<()> {
-    match (request.dimensions, dimensions) {
-        (Some(wanted), Some(dimensions)) if wanted != dimensions => {
-            query_err!(
-                "model '{}' has {dimensions} dimensions, not {wanted}: leave dimensions out",
-                request.model
-            )
-        }
-        _ => Ok(()),
+/// What the files of a model say; what they do not say, or say wrongly, is left out.
+fn describe(found: &Found) -> ModelInfo {
+    let folder = ModelFolder::of(&found.name, &found.folder);
+    let config = folder.embeds_text().then(|| TextConfig::read(&folder).ok()).flatten();
+    let of_images = || image_space(&folder).ok().and_then(|(space, _)| space.dimensions());
+    let origin = Origin::of(&found.folder);
+    ModelInfo {
+        name: found.name.clone(),
+        text: folder.embeds_text(),
+        images: folder.embeds_images(),
+        dimensions: match &config {
+            Some(config) => config.space.dimensions(),
+            None if folder.embeds_images() => of_images(),
+            None => None,
+        },
+        max_tokens: config.as_ref().map(|config| config.max_tokens),
+        revision: origin.revision,
+        licence: origin.licence,
+        bytes: Some(bytes_below(&found.folder)),
+        path: Some(found.folder.clone()),
     }
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| match std::fs::metadata(entry.path()) {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
+/// Deletes a model of this machine, and what was kept of its graphs; returns its name.
+pub fn remove(model: &str) -> Result<String> {
+    let cache = Cache::of_environment();
+    let found = cache.find_to_remove(model)?;
+    for folder in [found.folder.join("onnx"), found.folder.clone()] {
+        for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            optimized::forget(&file.path());
+        }
+    }
+    cache.remove(&found)?;
+    Ok(found.name)
 }

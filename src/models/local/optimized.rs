@@ -47,6 +47,13 @@ pub(super) fn open(path: &Path, builder: impl Fn() -> ort::Result<SessionBuilder
     load().ok()
 }
 
+/// Deletes the optimised form of a graph.
+pub(super) fn forget(path: &Path) {
+    if let Ok(path) = fs::canonicalize(path) {
+        let _ = fs::remove_dir_all(of_graph(&home::home(), &path));
+    }
+}
+
 /// Where the optimised form of a graph is: one folder for the graph, in it one for its contents, the version of ONNX
 /// Runtime and the processor.
 fn folder(home: &Path, path: &Path) -> io::Result<PathBuf> {
@@ -60,9 +67,13 @@ fn folder(home: &Path, path: &Path) -> io::Result<PathBuf> {
         let modified = metadata.modified()?.duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
         (file, metadata.len(), modified).hash(&mut contents);
     }
+    Ok(of_graph(home, &path).join(format!("{:016x}", contents.finish())))
+}
+
+fn of_graph(home: &Path, path: &Path) -> PathBuf {
     let mut graph = DefaultHasher::new();
     path.hash(&mut graph);
-    Ok(home.join("optimized").join(format!("{:016x}/{:016x}", graph.finish(), contents.finish())))
+    home.join("optimized").join(format!("{:016x}", graph.finish()))
 }
 
 /// The file of a graph, and those of its weights where they are outside of it: their names begin with the graph's.

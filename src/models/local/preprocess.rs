@@ -5,32 +5,64 @@ use super::folder::ModelFolder;
 use crate::error::{Error, Result, data_err, query_err};
 use crate::image::{Filter, Image, MAX_PIXELS, Mode, convert, crop_center, resize};
 
-/// `preprocessor_config.json` of Hugging Face's image processors.
+/// What a graph of both towers is given for an image where its files fix no size.
+pub(super) const DEFAULT_SIZE: (u32, u32) = (224, 224);
+/// No model reads larger images; and memory is reserved by this.
+const MAX_SIDE: u32 = 1 << 13;
+
+/// `preprocessor_config.json` of Hugging Face's image processors. Files of older versions leave out steps that are
+/// always done, and say more by the name of their class.
 #[derive(Debug, Clone, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "the file's own layout")]
 struct File {
-    #[serde(default)]
-    do_resize: bool,
+    #[serde(alias = "feature_extractor_type")]
+    image_processor_type: Option<String>,
+    do_resize: Option<bool>,
     size: Option<Size>,
     resample: Option<u8>,
-    #[serde(default)]
-    do_center_crop: bool,
+    do_center_crop: Option<bool>,
     crop_size: Option<Size>,
-    #[serde(default)]
-    do_rescale: bool,
+    do_rescale: Option<bool>,
     rescale_factor: Option<f64>,
-    #[serde(default)]
-    do_normalize: bool,
+    do_normalize: Option<bool>,
     image_mean: Option<[f64; 3]>,
     image_std: Option<[f64; 3]>,
+    /// Blue first, where it is true.
+    do_flip_channel_order: Option<bool>,
+    // steps that are not known here: vectors without them would be wrong
+    do_pad: Option<bool>,
+    rescale_offset: Option<bool>,
+    crop_pct: Option<f64>,
+}
+
+impl File {
+    /// A step that is not done here.
+    fn unknown_step(&self) -> Option<&'static str> {
+        let steps = [
+            ("do_pad", self.do_pad == Some(true)),
+            ("rescale_offset", self.rescale_offset == Some(true)),
+            ("crop_pct", self.crop_pct.is_some()),
+        ];
+        steps.into_iter().find_map(|(step, wanted)| wanted.then_some(step))
+    }
+
+    /// Whether it is one of CLIP's, whose only number for a size is the shorter side.
+    fn is_of_clip(&self) -> bool {
+        self.image_processor_type.as_ref().is_some_and(|class| class.contains("CLIP"))
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(untagged)]
 enum Size {
-    ShortestEdge { shortest_edge: u32 },
-    Exact { height: u32, width: u32 },
-    Square(u32),
+    ShortestEdge {
+        shortest_edge: u32,
+    },
+    Exact {
+        height: u32,
+        width: u32,
+    },
+    /// A square, or the shorter side.
+    Number(u32),
 }
 
 /// Resize, crop, rescale, normalise: RGB pixels to `[channel, row, column]` of f32.
@@ -41,6 +73,8 @@ pub(super) struct Preprocessor {
     /// A channel's value is `byte * scale + offset`.
     scale: [f32; 3],
     offset: [f32; 3],
+    /// Whether the tensor's first channel is blue.
+    blue_first: bool,
 }
 
 impl Preprocessor {
@@ -54,23 +88,45 @@ impl Preprocessor {
     }
 
     fn new(file: &File) -> Result<Self> {
-        let resize = match (file.do_resize, file.size) {
+        if let Some(step) = file.unknown_step() {
+            return query_err!("{step} is a step that is not known here");
+        }
+        let sizes = [file.size, file.crop_size];
+        if let Some(side) =
+            sizes.iter().flatten().flat_map(|size| size.sides()).find(|side| !(1..=MAX_SIDE).contains(side))
+        {
+            return query_err!("a side of {side} pixels: expected 1 to {MAX_SIDE}");
+        }
+        let size = match file.size {
+            Some(Size::Number(side)) if file.is_of_clip() => Some(Size::ShortestEdge { shortest_edge: side }),
+            size => size,
+        };
+        let resize = match (file.do_resize.unwrap_or(size.is_some()), size) {
             (false, _) => None,
-            (true, Some(size)) => Some((size, filter(file.resample.unwrap_or(2))?)),
+            (true, Some(size)) => {
+                Some((size, filter(file.resample.unwrap_or(if file.is_of_clip() { 3 } else { 2 }))?))
+            }
             (true, None) => return query_err!("do_resize without size"),
         };
-        let crop = match (file.do_center_crop, file.crop_size) {
+        let crop = match (file.do_center_crop.unwrap_or(file.crop_size.is_some()), file.crop_size) {
             (false, _) => None,
             (true, Some(Size::Exact { height, width })) => Some((width, height)),
-            (true, Some(Size::Square(side) | Size::ShortestEdge { shortest_edge: side })) => {
-                Some((side, side))
+            (true, Some(Size::Number(edge) | Size::ShortestEdge { shortest_edge: edge })) => {
+                Some((edge, edge))
             }
             (true, None) => return query_err!("do_center_crop without crop_size"),
         };
-        let rescale = if file.do_rescale { file.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 };
-        let (mean, std) = match (file.do_normalize, file.image_mean, file.image_std) {
+        let rescale = match file.do_rescale.unwrap_or(true) {
+            true => file.rescale_factor.unwrap_or(1.0 / 255.0),
+            false => 1.0,
+        };
+        let given = file.image_mean.is_some() && file.image_std.is_some();
+        let (mean, std) = match (file.do_normalize.unwrap_or(given), file.image_mean, file.image_std) {
             (false, ..) => ([0.0; 3], [1.0; 3]),
-            (true, Some(mean), Some(std)) => (mean, std),
+            (true, Some(mean), Some(std)) if std.iter().all(|deviation| *deviation > 0.0) => (mean, std),
+            (true, Some(_), Some(std)) => {
+                return query_err!("image_std is {std:?}: expected numbers above 0");
+            }
             (true, ..) => return query_err!("do_normalize without image_mean and image_std"),
         };
         #[expect(clippy::cast_possible_truncation, reason = "the model's input is f32")]
@@ -80,6 +136,16 @@ impl Preprocessor {
             crop,
             scale: per_channel(&|channel| rescale / std[channel]),
             offset: per_channel(&|channel| -mean[channel] / std[channel]),
+            blue_first: file.do_flip_channel_order == Some(true),
+        })
+    }
+
+    /// Width and height of every image's tensor, where the files fix them.
+    pub(super) fn size(&self) -> Option<(u32, u32)> {
+        self.crop.or_else(|| match self.resize?.0 {
+            Size::Exact { height, width } => Some((width, height)),
+            Size::Number(side) => Some((side, side)),
+            Size::ShortestEdge { .. } => None,
         })
     }
 
@@ -109,18 +175,27 @@ impl Preprocessor {
     pub(super) fn append(&self, rgb: &[u8], tensor: &mut Vec<f32>) {
         let (pixels, _) = rgb.as_chunks::<3>();
         for channel in 0..3 {
+            // mean and deviation are those of the tensor's channels
             let (scale, offset) = (self.scale[channel], self.offset[channel]);
+            let channel = if self.blue_first { 2 - channel } else { channel };
             tensor.extend(pixels.iter().map(|pixel| f32::from(pixel[channel]) * scale + offset));
         }
     }
 }
 
 impl Size {
+    fn sides(self) -> [u32; 2] {
+        match self {
+            Self::ShortestEdge { shortest_edge: side } | Self::Number(side) => [side; 2],
+            Self::Exact { height, width } => [height, width],
+        }
+    }
+
     /// Width and height after the resize of an image of `width` x `height`.
     fn of(self, width: u32, height: u32) -> (u32, u32) {
         match self {
             Self::Exact { height, width } => (width, height),
-            Self::Square(side) => (side, side),
+            Self::Number(side) => (side, side),
             Self::ShortestEdge { shortest_edge } => {
                 // the longer side is rounded down, as Hugging Face's image processors do
                 let longer = |long: u32, short: u32| {

@@ -3,9 +3,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
+use ort::ep::{self, ExecutionProvider};
 
 use super::home::{self, SETUP};
 use crate::error::{Error, Result, query_err};
+use crate::models::Device;
 
 const LIBRARY: &str = if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" };
 
@@ -23,6 +25,22 @@ pub(super) fn environment() -> Result<Environment> {
     let started = start(&candidates())?;
     *environment = Some(started.clone());
     Ok(started)
+}
+
+/// Whether models are to be loaded on a GPU, in an environment that is there; an error where one is demanded and the
+/// library has no provider for it.
+pub(super) fn may_use_cuda(device: Device) -> Result<bool> {
+    let available = || ep::CUDA::is_available().unwrap_or(false);
+    match device {
+        Device::Cpu => Ok(false),
+        Device::Auto => Ok(available()),
+        Device::Cuda if available() => Ok(true),
+        Device::Cuda => query_err!(
+            "semantic.device is 'cuda', and the ONNX Runtime in {} has no provider for it: set ORT_DYLIB_PATH to the library \
+             of a build with CUDA (PyPI's onnxruntime-gpu has it), or semantic.device to 'auto' or 'cpu'",
+            candidates().iter().find(|path| path.is_file()).unwrap_or(&PathBuf::from(LIBRARY)).display()
+        ),
+    }
 }
 
 fn candidates() -> Vec<PathBuf> {

@@ -27,6 +27,11 @@ pub(super) trait Model: Send + Sync + 'static {
     /// Another session; takes long.
     fn open(&self) -> Result<Self::Session>;
 
+    /// The most runs at a time, once there is a session.
+    fn most_runs(&self) -> usize {
+        usize::MAX
+    }
+
     /// The vectors of some inputs, one behind the other. The inputs go from long to short.
     fn run(&self, session: &mut Self::Session, inputs: &[&Self::Input]) -> Result<Vec<f32>>;
 }
@@ -114,8 +119,9 @@ impl<M: Model> Shared<M> {
 
     /// A run for a call whose inputs wait, if fewer than `threads` are under way.
     fn begin(self: &Arc<Self>, call: CallId, threads: usize) -> Option<Run<M>> {
+        let most = threads.min(self.model.most_runs()).max(1);
         let mut state = self.state();
-        if state.running >= threads.max(1) || !state.queue.is_pending(call) {
+        if state.running >= most || !state.queue.is_pending(call) {
             return None;
         }
         let first = state.queue.take()?;

@@ -1,19 +1,19 @@
 //! The stages of a text model, one by one: for `benches/local_models.rs`, and no part of the interface.
 use ort::session::Session;
-use tokenizers::Tokenizer;
 
 use super::folder::ModelFolder;
-use super::graph::Graph;
-use super::home;
 use super::queue::{Batch, Queue};
 use super::scheduler::Model;
-use super::text::{Encoder, OUTPUTS, Tokens, load_tokenizer, tokenize};
-use crate::error::Result;
+use super::text::{Encoder, OUTPUTS, Tokens};
+use super::tokenizer::TextTokenizer;
+use crate::error::{Result, query_err};
+use crate::models::LocalOptions;
+use crate::models::hub::{Cache, ModelName};
 
 /// A text model with a session.
 #[derive(Debug)]
 pub struct Stages {
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     encoder: Encoder,
     session: Session,
 }
@@ -36,15 +36,22 @@ pub struct Output {
 impl Stages {
     /// The tokenizer, the configuration and a session of an installed model.
     pub fn open(model: &str) -> Result<Self> {
-        let folder = ModelFolder::find(&home::home().join("models"), model, None)?;
-        let encoder = Encoder::new(&folder, Graph::new(folder.graph().to_owned(), true))?;
-        let tokenizer = load_tokenizer(&folder, encoder.config.max_tokens)?;
+        let cache = Cache::of_environment();
+        let name = ModelName::parse(model, |_, _| false);
+        let Some(found) = name.map(|name| cache.find(&name)).transpose()?.flatten() else {
+            return query_err!("no model '{model}' in {}", cache.models().display());
+        };
+        let folder = ModelFolder::of(&found.name, &found.folder);
+        let encoder = Encoder::new(&folder, (&LocalOptions::default()).into())?;
+        let tokenizer = TextTokenizer::load(&folder, &encoder.config)?;
         Ok(Self { tokenizer, session: encoder.open()?, encoder })
     }
 
     /// Text to tokens, on this thread.
-    pub fn tokenize(&self, texts: Vec<String>) -> Result<Tokenized> {
-        tokenize(&self.tokenizer, texts).map(Tokenized)
+    pub fn tokenize(&self, texts: &[String]) -> Result<Tokenized> {
+        let prompt = self.tokenizer.prompt("")?;
+        let tokens = texts.iter().map(|text| Ok(self.tokenizer.encode(&prompt, text)?.tokens));
+        tokens.collect::<Result<_>>().map(Tokenized)
     }
 
     /// All batches of a call.

@@ -1,40 +1,56 @@
 //! Text models: tokens, one run of a batch, pooling.
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use ort::session::Session;
-use tokenizers::{Tokenizer, TruncationParams};
 use tokio::sync::OnceCell;
 
 use super::config::TextConfig;
-use super::folder::ModelFolder;
-use super::graph::{Graph, GraphInput, Numbers};
+use super::cut::Cut;
+use super::folder::{ModelFolder, Tower};
+use super::graph::{Graph, GraphInput, Numbers, RunOptions};
+use super::layers::LoadedLayer;
+use super::long_texts::{Part, average, parts};
 use super::pooling::normalize;
+use super::preprocess::{DEFAULT_SIZE, Preprocessor};
 use super::queue::Input;
 use super::scheduler::{Model, Scheduler};
+use super::tokenizer::TextTokenizer;
 use crate::blocking::blocking;
-use crate::error::{Error, Result, data_err, query_err};
-use crate::models::{Caller, Embeddings, InputType, TextEmbedder};
+use crate::error::{Result, query_err};
+use crate::models::{Caller, Embeddings, LongText, TextEmbedder};
 use crate::types::embedding::EmbeddingSpace;
 
 /// Padded tokens of one run of the graph. A run of about this size keeps its activations in the cache of its core;
 /// see benches/README.md for what others cost.
 const RUN_TOKENS: usize = 256;
 
-/// Outputs that hold a text's vector, or its tokens' vectors.
+/// Outputs that hold a text's vector: projected into the space that images share, or the tokens' vectors, which are pooled
+/// as the model's files say, or pooled by the graph.
 pub(super) const OUTPUTS: &[&str] =
-    &["sentence_embedding", "text_embeds", "last_hidden_state", "token_embeddings"];
+    &["text_embeds", "last_hidden_state", "token_embeddings", "sentence_embedding", "pooler_output"];
+/// The same of one tower of two, whose tokens' vectors are not in the space of images.
+const OUTPUTS_OF_TOWER: &[&str] = &["text_embeds", "sentence_embedding", "pooler_output"];
 
-/// A text as tokens, at least one. The length is first: it decides the order.
+/// A text as tokens. The length is first: it decides the order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tokens {
     length: usize,
     ids: Box<[u32]>,
+    /// Of each token, where they are not all 0.
+    types: Option<Box<[u32]>>,
+    /// The tokens of a prompt at the beginning.
+    prompted: usize,
 }
 
 impl Tokens {
-    fn new(ids: &[u32]) -> Self {
-        Self { length: ids.len(), ids: ids.into() }
+    pub(super) fn new(ids: Vec<u32>, types: Vec<u32>, prompted: usize) -> Self {
+        let types = types.iter().any(|kind| *kind != 0).then(|| types.into());
+        Self { length: ids.len(), ids: ids.into(), types, prompted }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.length
     }
 }
 
@@ -51,9 +67,13 @@ impl Input for Tokens {
 /// From tokens to vectors.
 #[derive(Debug)]
 pub(super) struct Encoder {
-    name: String,
+    folder: ModelFolder,
     pub(super) config: TextConfig,
     pub(super) graph: Graph,
+    /// Loaded with the first session.
+    layers: OnceLock<Vec<LoadedLayer>>,
+    /// Width and height of what a graph of both towers is given for the other one.
+    image: Option<(u32, u32)>,
 }
 
 impl Model for Encoder {
@@ -66,18 +86,34 @@ impl Model for Encoder {
     }
 
     fn open(&self) -> Result<Session> {
+        if self.layers.get().is_none() {
+            let layers = self.config.layers.iter().map(|layer| LoadedLayer::load(&self.folder, layer));
+            // another may have been faster, with the same
+            let _ = self.layers.set(layers.collect::<Result<_>>()?);
+        }
         self.graph.open()
     }
 
+    fn most_runs(&self) -> usize {
+        self.graph.most_runs()
+    }
+
     fn run(&self, session: &mut Session, texts: &[&Tokens]) -> Result<Vec<f32>> {
-        self.graph.run(session, self.tensors(texts), OUTPUTS, |shape, output| self.pool(texts, shape, output))
+        let outputs = if self.image.is_some() { OUTPUTS_OF_TOWER } else { OUTPUTS };
+        self.graph.run(session, self.tensors(texts), outputs, |shape, output| self.pool(texts, shape, output))
     }
 }
 
 impl Encoder {
-    /// Reads the configuration of a model, whose graph is given.
-    pub(super) fn new(folder: &ModelFolder, graph: Graph) -> Result<Self> {
-        Ok(Self { name: folder.name().to_owned(), config: TextConfig::read(folder)?, graph })
+    /// Reads the configuration of a model.
+    pub(super) fn new(folder: &ModelFolder, options: RunOptions) -> Result<Self> {
+        let config = TextConfig::read(folder)?;
+        let graph = Graph::new(folder.weights(Tower::Text)?, options);
+        let image = match folder.embeds_images() {
+            true => Some(Preprocessor::read(folder)?.size().unwrap_or(DEFAULT_SIZE)),
+            false => None,
+        };
+        Ok(Self { folder: folder.clone(), config, graph, layers: OnceLock::new(), image })
     }
 
     /// The inputs of the graph, padded to the longest text.
@@ -90,40 +126,62 @@ impl Encoder {
             mask.resize(ids.len() + text.length - padded, 1_i64);
             mask.resize(row * padded, 0);
         }
-        let types = vec![0_i64; ids.len()];
+        let mut types = Vec::with_capacity(ids.len());
+        for (row, text) in (1..).zip(texts) {
+            types.extend(text.types.iter().flatten().map(|&kind| i64::from(kind)));
+            types.resize(row * padded, 0_i64);
+        }
+        let of_text = || 0..i64::try_from(padded).unwrap_or(i64::MAX);
+        let positions: Vec<i64> = texts.iter().flat_map(|_| of_text()).collect();
         let input = |name, numbers| GraphInput {
             name,
             shape: vec![texts.len(), padded],
             numbers: Numbers::I64(numbers),
         };
-        vec![input("input_ids", ids), input("attention_mask", mask), input("token_type_ids", types)]
+        let mut inputs = vec![
+            input("input_ids", ids),
+            input("attention_mask", mask),
+            input("token_type_ids", types),
+            input("position_ids", positions),
+        ];
+        if let Some((width, height)) = self.image {
+            let shape = vec![1, 3, height as usize, width as usize];
+            inputs.push(GraphInput { name: "pixel_values", shape, numbers: Numbers::ZerosF32 });
+        }
+        inputs
     }
 
-    /// The texts' vectors, from an output of the graph.
+    /// The texts' vectors, from an output of the graph: those of texts, or of tokens.
     pub(super) fn pool(&self, texts: &[&Tokens], shape: &[usize], output: &[f32]) -> Result<Vec<f32>> {
-        let (rows, dimensions) = (texts.len(), self.dimensions());
-        let mut vectors = match *shape {
-            [found, size] if (found, size) == (rows, dimensions) => output.to_vec(),
-            [found, padded, size] if (found, size) == (rows, dimensions) => {
-                let mut vectors = vec![0.0; rows * dimensions];
-                let of_texts = output.chunks_exact(padded * dimensions);
-                for ((tokens, text), vector) in of_texts.zip(texts).zip(vectors.chunks_exact_mut(dimensions))
-                {
-                    self.config.pooling.pool(&tokens[..text.length.min(padded) * dimensions], vector);
+        let (rows, dimensions, of_token) = (texts.len(), self.dimensions(), self.config.token_dimensions);
+        let layers = self.layers.get().map_or(&[][..], Vec::as_slice);
+        match *shape {
+            [found, size] if (found, size) == (rows, dimensions) => {
+                let mut vectors = output.to_vec();
+                if self.config.space.is_normalized() {
+                    vectors.chunks_exact_mut(dimensions).for_each(normalize);
                 }
-                vectors
+                Ok(vectors)
+            }
+            [found, padded, size] if (found, size) == (rows, of_token) && padded > 0 => {
+                let mut vectors = Vec::with_capacity(rows * dimensions);
+                let pooled = self.config.pooling.dimensions(of_token);
+                for (tokens, text) in output.chunks_exact(padded * of_token).zip(texts) {
+                    let mut vector = vec![0.0; pooled];
+                    let tokens = &tokens[..text.length.clamp(1, padded) * of_token];
+                    self.config.pooling.pool(tokens, text.prompted, &mut vector);
+                    vectors.extend(layers.iter().fold(vector, |vector, layer| layer.apply(vector)));
+                }
+                Ok(vectors)
             }
             _ => {
-                return query_err!(
-                    "model '{}' returned an output of shape {shape:?}, expected {dimensions} numbers a text or a token",
-                    self.name
-                );
+                query_err!(
+                    "model '{}' returned an output of shape {shape:?}, expected {dimensions} numbers a text or {of_token} a \
+                     token",
+                    self.folder.name()
+                )
             }
-        };
-        if self.config.normalize {
-            vectors.chunks_exact_mut(dimensions).for_each(normalize);
         }
-        Ok(vectors)
     }
 }
 
@@ -131,75 +189,55 @@ impl Encoder {
 #[derive(Debug)]
 pub(super) struct LocalTextModel {
     folder: ModelFolder,
-    tokenizer: OnceCell<Arc<Tokenizer>>,
+    tokenizer: OnceCell<Arc<TextTokenizer>>,
     scheduler: Scheduler<Encoder>,
 }
 
 impl LocalTextModel {
     /// Reads the model's configuration; tokenizer and weights are loaded by the first call.
-    pub(super) fn open(folder: &ModelFolder, memory_arena: bool) -> Result<Self> {
-        let encoder = Encoder::new(folder, Graph::new(folder.graph().to_owned(), memory_arena))?;
+    pub(super) fn open(folder: &ModelFolder, options: RunOptions) -> Result<Self> {
         folder.require("tokenizer.json")?;
+        let encoder = Encoder::new(folder, options)?;
         Ok(Self { folder: folder.clone(), tokenizer: OnceCell::new(), scheduler: Scheduler::new(encoder) })
     }
 
-    fn config(&self) -> &TextConfig {
-        &self.scheduler.model().config
+    pub(super) fn config(&self) -> &TextConfig {
+        &self.encoder().config
+    }
+
+    fn encoder(&self) -> &Encoder {
+        self.scheduler.model()
     }
 
     pub(super) fn space(&self) -> &EmbeddingSpace {
         &self.config().space
     }
 
-    async fn tokenizer(&self) -> Result<Arc<Tokenizer>> {
+    async fn tokenizer(self: &Arc<Self>) -> Result<Arc<TextTokenizer>> {
         let load = || {
-            let (folder, max_length) = (self.folder.clone(), self.config().max_tokens);
-            blocking(move || load_tokenizer(&folder, max_length).map(Arc::new))
+            let model = Arc::clone(self);
+            blocking(move || TextTokenizer::load(&model.folder, model.config()).map(Arc::new))
         };
         self.tokenizer.get_or_try_init(load).await.cloned()
     }
 }
 
-/// Reads the tokenizer of a model, that cuts texts at the model's length.
-pub(super) fn load_tokenizer(folder: &ModelFolder, max_length: usize) -> Result<Tokenizer> {
-    let failed =
-        |error| Error::Query(format!("cannot use tokenizer.json of model '{}': {error}", folder.name()));
-    let mut tokenizer = Tokenizer::from_bytes(folder.read("tokenizer.json")?).map_err(failed)?;
-    // the file may ask for a fixed length: we pad to the longest text of a run, and cut at the model's
-    tokenizer.with_padding(None);
-    let truncation = TruncationParams { max_length, ..TruncationParams::default() };
-    tokenizer.with_truncation(Some(truncation)).map_err(failed)?;
-    Ok(tokenizer)
-}
-
-/// The tokens of each text, which can be none.
-pub(super) fn tokenize(tokenizer: &Tokenizer, texts: Vec<String>) -> Result<Vec<Tokens>> {
-    let tokens = texts.into_iter().map(|text| match tokenizer.encode_fast(text, true) {
-        Ok(encoding) => Ok(Tokens::new(encoding.get_ids())),
-        Err(error) => data_err!("cannot tokenize a text: {error}"),
-    });
-    tokens.collect()
-}
-
-/// A text model, what it puts before each text, and how many runs a call may have at a time.
+/// A text model as a call uses it.
 #[derive(Debug)]
 pub(super) struct LocalTextEmbedder {
-    model: Arc<LocalTextModel>,
-    prefix: String,
-    threads: usize,
-}
-
-impl LocalTextEmbedder {
-    pub(super) fn new(model: Arc<LocalTextModel>, input_type: Option<InputType>, threads: usize) -> Self {
-        let prefix = model.config().prefix(input_type).to_owned();
-        Self { model, prefix, threads }
-    }
+    pub(super) model: Arc<LocalTextModel>,
+    /// What is put before each text.
+    pub(super) prompt: String,
+    pub(super) long_text: LongText,
+    pub(super) cut: Cut,
+    /// The most runs at a time.
+    pub(super) threads: usize,
 }
 
 #[async_trait]
 impl TextEmbedder for LocalTextEmbedder {
     fn space(&self) -> &EmbeddingSpace {
-        self.model.space()
+        &self.cut.space
     }
 
     /// Few, as they are tokenised one after the other; calls meet again in the runs of the model.
@@ -210,19 +248,43 @@ impl TextEmbedder for LocalTextEmbedder {
     async fn embed(&self, texts: &[&str], _: &dyn Caller) -> Result<Embeddings> {
         // the tokenizer and the weights are loaded side by side
         let (tokenizer, ()) = tokio::try_join!(self.model.tokenizer(), self.model.scheduler.prepare())?;
-        let prefixed: Vec<String> = texts.iter().map(|text| format!("{}{text}", self.prefix)).collect();
-        let inputs = blocking(move || tokenize(&tokenizer, prefixed)).await?;
-        let tokens = inputs.iter().map(|input| input.length).sum();
+        let owned: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+        let (prompt, long_text) = (self.prompt.clone(), self.long_text);
+        let of_texts = blocking(move || parts(&tokenizer, &prompt, &owned, long_text)).await?;
 
-        // a text without any token, where the tokenizer adds none, keeps a vector of zeros
-        let (full, inputs): (Vec<usize>, Vec<Tokens>) =
-            inputs.into_iter().enumerate().filter(|(_, input)| input.length > 0).unzip();
-        let dimensions = self.model.scheduler.model().dimensions();
-        let vectors = self.model.scheduler.embed(inputs, self.threads).await?;
-        let mut values = vec![0.0; texts.len() * dimensions];
-        for (text, vector) in full.into_iter().zip(vectors.chunks_exact(dimensions)) {
-            values[text * dimensions..][..dimensions].copy_from_slice(vector);
+        let mut inputs = Vec::with_capacity(texts.len());
+        let (mut failures, mut truncated, mut lengths) = (vec![], 0, Vec::with_capacity(texts.len()));
+        for (row, of_text) in of_texts.into_iter().enumerate() {
+            match of_text {
+                Ok(parts) => {
+                    truncated += usize::from(parts.iter().any(|part| part.is_cut));
+                    // a text without any token, where the tokenizer adds none, keeps a vector of zeros
+                    let parts = parts.into_iter().filter(|part| part.tokens.len() > 0);
+                    let (of_text, weights): (Vec<Tokens>, Vec<usize>) =
+                        parts.map(|Part { tokens, weight, .. }| (tokens, weight)).unzip();
+                    inputs.extend(of_text);
+                    lengths.push(weights);
+                }
+                Err(error) => {
+                    failures.push((row, error));
+                    lengths.push(vec![]);
+                }
+            }
         }
-        Ok(Embeddings::new(texts.len(), dimensions, values)?.with_tokens(tokens))
+        let tokens = inputs.iter().map(Tokens::len).sum();
+        let dimensions = self.model.encoder().dimensions();
+        let vectors = self.model.scheduler.embed(inputs, self.threads).await?;
+        let mut vectors = vectors.chunks_exact(dimensions);
+        let mut values = Vec::with_capacity(texts.len() * dimensions);
+        for lengths in lengths {
+            match lengths.as_slice() {
+                [] => values.resize(values.len() + dimensions, 0.0),
+                [_] => values.extend(vectors.next().into_iter().flatten()),
+                lengths => values.extend(average(vectors.by_ref().take(lengths.len()), lengths, dimensions)),
+            }
+        }
+        let (dimensions, values) = self.cut.apply(dimensions, values);
+        let embeddings = Embeddings::new(texts.len(), dimensions, values)?;
+        Ok(embeddings.with_tokens(tokens).with_truncated(truncated).with_failures(failures))
     }
 }

@@ -48,7 +48,7 @@ impl TextEmbedder for RemoteModel {
             outcomes[row] = Some(answer);
         }
         let mut outcomes: Vec<_> = outcomes.into_iter().flatten().map(Vector::of).collect();
-        if self.options.long_text != LongText::Raise {
+        if self.long_text() != LongText::Raise {
             self.embed_windows(&target, &texts, &mut outcomes, caller).await?;
         }
         gather(&outcomes, self.model.dimensions)
@@ -98,6 +98,10 @@ impl Vector {
 }
 
 impl RemoteModel {
+    fn long_text(&self) -> LongText {
+        self.options.long_text.unwrap_or_default()
+    }
+
     fn prefixed<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.prefix.as_str() {
             "" => Cow::Borrowed(text),
@@ -146,7 +150,7 @@ impl RemoteModel {
             let of_prefix = if prefix.is_empty() { 0 } else { estimate(prefix) };
             let most = target.max_input_tokens.saturating_sub(of_prefix).max(1);
             let mut windows = windows(text, most);
-            if self.options.long_text == LongText::Truncate {
+            if self.long_text() == LongText::Truncate {
                 windows.truncate(1);
             }
             cut.push((row, windows.iter().map(|window| estimate(window)).collect()));
@@ -163,7 +167,7 @@ impl RemoteModel {
             let parts: Vec<_> = answers.by_ref().take(lengths.len()).map(Vector::of).collect();
             let parts: Result<Vec<&[f32]>, _> = parts.iter().map(Vector::values).collect();
             outcomes[row] = match parts {
-                Ok(parts) if self.options.long_text == LongText::Truncate => Vector::Averaged(parts.concat()),
+                Ok(parts) if self.long_text() == LongText::Truncate => Vector::Averaged(parts.concat()),
                 Ok(parts) => Vector::Averaged(average(&parts, &lengths)),
                 Err(refused) => Vector::Answered(Err(refused.clone())),
             };

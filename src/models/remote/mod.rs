@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName};
 
-use super::{ImageEmbedder, InputType, ModelRequest, Provider, TextEmbedder};
+use super::{ImageEmbedder, InputType, ModelInfo, ModelRequest, Provider, TextEmbedder};
 use crate::error::{Result, query_err};
 use crate::types::embedding::EmbeddingSpace;
 
@@ -71,6 +71,20 @@ impl RemoteProvider {
     /// The names of those that are built in.
     pub(super) fn names() -> impl Iterator<Item = &'static str> {
         protocols::ALL.iter().map(|protocol| protocol.name())
+    }
+
+    /// The models of a provider that is built in, as far as they are known by name.
+    pub(super) fn catalogue(name: &str) -> Vec<ModelInfo> {
+        let models = protocols::by_name(name).map_or(&[][..], |protocol| protocol.models());
+        let describe = |model: &KnownModel| ModelInfo {
+            name: model.name.to_owned(),
+            text: model.kinds.contains(&Kind::Text),
+            images: model.kinds.contains(&Kind::Image),
+            dimensions: Some(model.dimensions),
+            max_tokens: Some(model.max_input_tokens),
+            ..ModelInfo::default()
+        };
+        models.iter().map(describe).collect()
     }
 
     /// Whether `provider/model` names one of its models: names of Hugging Face look the same.

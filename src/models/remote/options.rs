@@ -66,8 +66,8 @@ pub struct ProviderOptions {
     pub retry_timeout: Option<Duration>,
     /// The length of the vectors of models that are not known by name.
     pub dimensions: Option<usize>,
-    /// What becomes of texts that are too long.
-    pub long_text: LongText,
+    /// What becomes of texts that are too long; without it they are errors, and cut by models on this machine.
+    pub long_text: Option<LongText>,
     /// Whether vectors are asked for as JSON numbers, where the endpoint knows no base64.
     pub json_floats: bool,
     /// What is put before a query.
@@ -98,6 +98,10 @@ const NAMES: [&str; 18] = [
     "document_prefix",
 ];
 
+/// The provider of models on this machine, and those options that it has.
+const LOCAL: &str = "transformers";
+const OF_LOCAL: [&str; 3] = ["long_text", "query_prefix", "document_prefix"];
+
 impl RemoteOptions {
     /// Sets `<name>.<option>`.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
@@ -106,8 +110,16 @@ impl RemoteOptions {
                 "expected semantic.providers.<name>.<option>, found 'semantic.providers.{key}'"
             );
         };
-        if name.is_empty() || name.contains(['/', '.']) || ["transformers", "local"].contains(&name) {
+        if name.is_empty() || name.contains(['/', '.']) {
             return query_err!("'{name}' cannot be the name of a remote provider");
+        }
+        // the provider of models on this machine, which has few options
+        let name = if name == "local" { LOCAL } else { name };
+        if name == LOCAL && !OF_LOCAL.contains(&option) {
+            return query_err!(
+                "unknown option semantic.providers.{name}.{option}: models on this machine have {}",
+                OF_LOCAL.join(", ")
+            );
         }
         let mut options = self.providers.get(name).cloned().unwrap_or_default();
         options.set(name, option, value)?;
@@ -187,9 +199,10 @@ impl ProviderOptions {
             "dimensions" => self.dimensions = number()?,
             "long_text" => {
                 self.long_text = match value {
-                    "" | "raise" => LongText::Raise,
-                    "truncate" => LongText::Truncate,
-                    "average" => LongText::Average,
+                    "" => None,
+                    "raise" => Some(LongText::Raise),
+                    "truncate" => Some(LongText::Truncate),
+                    "average" => Some(LongText::Average),
                     _ => return Err(wrong("'raise', 'truncate' or 'average'")),
                 };
             }
@@ -230,11 +243,14 @@ impl ProviderOptions {
             "timeout" => seconds(self.timeout),
             "retry_timeout" => seconds(self.retry_timeout),
             "dimensions" => number(self.dimensions),
-            "long_text" => match self.long_text {
-                LongText::Raise => None,
-                LongText::Truncate => Some("truncate".to_owned()),
-                LongText::Average => Some("average".to_owned()),
-            },
+            "long_text" => self.long_text.map(|long_text| {
+                match long_text {
+                    LongText::Raise => "raise",
+                    LongText::Truncate => "truncate",
+                    LongText::Average => "average",
+                }
+                .to_owned()
+            }),
             "encoding_format" => self.json_floats.then(|| "float".to_owned()),
             "query_prefix" => self.query_prefix.clone(),
             "document_prefix" => self.document_prefix.clone(),
@@ -305,7 +321,12 @@ mod tests {
             ),
             ("vllm.protocol", "telnet", "must be one of 'openai'"),
             ("vllm.base_url", "localhost:8000", "must be a URL like https://host/v1"),
-            ("local.base_url", "http://localhost", "'local' cannot be the name"),
+            (
+                "local.base_url",
+                "http://localhost",
+                "unknown option semantic.providers.transformers.base_url: models on this machine have long_text",
+            ),
+            (".base_url", "http://localhost", "'' cannot be the name of a remote provider"),
             ("vllm", "1", "expected semantic.providers.<name>.<option>"),
         ] {
             let error = options.set(key, value).unwrap_err().to_string();
