@@ -3,6 +3,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
+use super::architectures::{self, Outline, Tower};
 use super::folder::ModelFolder;
 use super::pooling::Pooling;
 use crate::error::{Error, Result, query_err};
@@ -33,6 +34,11 @@ impl Config {
     }
 }
 
+/// What `config.json` says of an encoder, where its family is known.
+fn outline(folder: &ModelFolder, tower: Tower) -> Result<Option<Outline>> {
+    architectures::outline(&architectures::Config::read(folder.path())?, tower)
+}
+
 /// How a text model is used, from its files.
 #[derive(Debug)]
 pub(super) struct TextConfig {
@@ -42,6 +48,8 @@ pub(super) struct TextConfig {
     /// The most tokens of a text, special ones included; longer texts are cut.
     pub(super) max_tokens: usize,
     pub(super) pad_token: u32,
+    /// Whether the tokenizer puts its own tokens around a text.
+    pub(super) special_tokens: bool,
     prompts: HashMap<String, String>,
     default_prompt: Option<String>,
 }
@@ -51,7 +59,8 @@ impl TextConfig {
     /// vectors are averaged and not normalised, as sentence-transformers does with a plain transformer.
     pub(super) fn read(folder: &ModelFolder) -> Result<Self> {
         let config = Config::read(folder)?;
-        let Some(dimensions) = config.hidden_size else {
+        let outline = outline(folder, Tower::Text)?;
+        let Some(dimensions) = outline.map(|outline| outline.dimensions).or(config.hidden_size) else {
             return query_err!(
                 "config.json of model '{}' has no hidden_size: it is no text encoder",
                 folder.name()
@@ -60,7 +69,7 @@ impl TextConfig {
         let (mut pooling, mut normalize) = (Pooling::Mean, false);
         for module in folder.read_json::<Vec<Module>>("modules.json")?.unwrap_or_default() {
             match module.kind.rsplit('.').next() {
-                Some("Transformer") => {}
+                Some("Transformer" | "StaticEmbedding") => {}
                 Some("Pooling") => pooling = Pooling::read(folder, &module.path)?,
                 Some("Normalize") => normalize = true,
                 _ => {
@@ -74,7 +83,9 @@ impl TextConfig {
         }
         let limits: SentenceBert = folder.read_json("sentence_bert_config.json")?.unwrap_or_default();
         let tokenizer: TokenizerConfig = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
-        let limits = [limits.max_seq_length, tokenizer.max_tokens(), config.max_position_embeddings];
+        let positions =
+            outline.map_or(config.max_position_embeddings, |outline| outline.max_tokens);
+        let limits = [limits.max_seq_length, tokenizer.max_tokens(), positions];
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(512);
         // a text has two special tokens, and something between them
         if max_tokens < 3 {
@@ -92,6 +103,7 @@ impl TextConfig {
             normalize,
             max_tokens,
             pad_token: config.pad_token_id.unwrap_or(0),
+            special_tokens: outline.is_none_or(|outline| outline.special_tokens),
             prompts: prompts.prompts.unwrap_or_default(),
             default_prompt: prompts.default_prompt_name,
         })
@@ -147,7 +159,8 @@ struct SentenceTransformers {
 /// The space of an image model, from its `config.json`.
 pub(super) fn image_space(folder: &ModelFolder) -> Result<EmbeddingSpace> {
     let config = Config::read(folder)?;
-    let dimensions = config.projection_dim.or(config.hidden_dim).or(config.hidden_size).ok_or_else(|| {
+    let outline = outline(folder, Tower::Image)?.map(|outline| outline.dimensions);
+    let dimensions = outline.or(config.projection_dim).or(config.hidden_dim).or(config.hidden_size).ok_or_else(|| {
         Error::Query(format!(
             "config.json of model '{}' has none of projection_dim, hidden_dim and hidden_size",
             folder.name()

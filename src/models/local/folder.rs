@@ -1,6 +1,8 @@
 //! Finding the folder of a model, and its files.
 use std::path::{Path, PathBuf};
 
+use super::architectures::{self, Tower};
+use super::graph::Source;
 use super::home::SETUP;
 use crate::error::{Error, Result, query_err};
 
@@ -9,14 +11,16 @@ use crate::error::{Error, Result, query_err};
 pub(super) struct ModelFolder {
     name: String,
     path: PathBuf,
-    graph: PathBuf,
+    /// None where there are weights alone.
+    graph: Option<PathBuf>,
 }
 
 impl ModelFolder {
     /// The folder of `model`, which is a path, or a name below `models`: with its organisation
     /// (`sentence-transformers/all-MiniLM-L6-v2`) or, where only one model has it, without. `@variant` behind it
     /// chooses `onnx/model_variant.onnx`, and `fp32` is `onnx/model.onnx`; without it, `variant` is taken where there
-    /// is one, else `onnx/model.onnx`. Errors list what is there.
+    /// is one, else `onnx/model.onnx`. Where that is not there, the graph is built for the model's weights, if it has
+    /// `model.safetensors` or the index of several such files. Errors list what is there.
     pub(super) fn find(models: &Path, model: &str, variant: Option<&str>) -> Result<Self> {
         // a path may hold an @ too
         let (name, named) = match model.rsplit_once('@') {
@@ -33,7 +37,8 @@ impl ModelFolder {
             Some(named) => of_variant(named),
             None => preferred().unwrap_or_else(|| of_variant("fp32")),
         };
-        if !graph.is_file() {
+        let weights = graph == of_variant("fp32") && !graph.is_file() && !architectures::files(&path)?.is_empty();
+        if !graph.is_file() && !weights {
             let graphs = graphs(&path);
             return query_err!(
                 "model '{model}' has no file {}: {}",
@@ -44,7 +49,7 @@ impl ModelFolder {
         // one name for all spellings: below the folder of all models the path in it, elsewhere the whole path
         let name =
             path.strip_prefix(models).map_or_else(|_| name.to_owned(), |name| name.display().to_string());
-        Ok(Self { name, path, graph })
+        Ok(Self { name, path, graph: (!weights).then_some(graph) })
     }
 
     fn path_of(models: &Path, name: &str) -> Result<PathBuf> {
@@ -91,9 +96,17 @@ impl ModelFolder {
         &self.name
     }
 
-    /// The path of the ONNX graph.
-    pub(super) fn graph(&self) -> &Path {
-        &self.graph
+    /// Where the graph of one of the model's encoders comes from.
+    pub(super) fn graph(&self, tower: Tower) -> Source {
+        match &self.graph {
+            Some(path) => Source::File(path.clone()),
+            None => Source::Weights(self.path.clone(), tower),
+        }
+    }
+
+    /// The path of the folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A model of text has a tokenizer.
@@ -242,7 +255,7 @@ mod tests {
             ("a@int8", Some("fp32"), "a/onnx/model_int8.onnx"),
             ("b", Some("int8"), "b/onnx/model.onnx"),
         ] {
-            let graph = ModelFolder::find(models.path(), name, variant).unwrap().graph;
+            let graph = ModelFolder::find(models.path(), name, variant).unwrap().graph.unwrap();
             assert_eq!(graph, models.path().join(found), "{name}, {variant:?}");
         }
     }

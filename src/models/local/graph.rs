@@ -1,19 +1,72 @@
 //! An ONNX graph, run by ONNX Runtime.
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ort::ep;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor};
 
+use super::architectures::{self, Built, Tower};
 use super::{optimized, runtime};
 use crate::error::{Error, Result, query_err};
 
-/// A graph in a file, which is not read before a session is opened.
+/// Where the graph of a model comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Source {
+    /// An ONNX file.
+    File(PathBuf),
+    /// The weights of the model in a folder, for which a graph is built.
+    Weights(PathBuf, Tower),
+}
+
+impl Source {
+    /// What to name in errors.
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Weights(path, _) => path,
+        }
+    }
+
+    fn original(&self) -> Result<Original<'_>> {
+        Ok(match self {
+            Self::File(path) => Original::File(path),
+            Self::Weights(folder, tower) => Original::Built {
+                folder,
+                tower: *tower,
+                files: architectures::files(folder)?,
+                built: architectures::build(folder, *tower)?,
+            },
+        })
+    }
+}
+
+/// A graph as it is before ONNX Runtime optimises it.
+#[derive(Debug)]
+pub(super) enum Original<'a> {
+    File(&'a Path),
+    Built { folder: &'a Path, tower: Tower, files: Vec<PathBuf>, built: Built },
+}
+
+impl Original<'_> {
+    /// A session over it.
+    pub(super) fn commit(&self, mut builder: SessionBuilder) -> ort::Result<Session> {
+        match self {
+            Self::File(path) => builder.commit_from_file(path),
+            Self::Built { built, .. } => {
+                let folder = built.folder.to_string_lossy();
+                builder
+                    .with_config_entry("session.model_external_initializers_file_folder_path", folder)?
+                    .commit_from_memory(&built.onnx)
+            }
+        }
+    }
+}
+
+/// A graph, of which nothing is read before a session is opened.
 #[derive(Debug)]
 pub(super) struct Graph {
-    path: PathBuf,
+    source: Source,
     memory_arena: bool,
 }
 
@@ -43,8 +96,8 @@ impl GraphInput {
 
 impl Graph {
     /// `memory_arena`: whether a session keeps the memory of its runs for later runs, instead of giving it back.
-    pub(super) fn new(path: PathBuf, memory_arena: bool) -> Self {
-        Self { path, memory_arena }
+    pub(super) fn new(source: Source, memory_arena: bool) -> Self {
+        Self { source, memory_arena }
     }
 
     /// Another session of one thread. Sessions share the weights' memory where the optimised graph can be cached.
@@ -60,14 +113,13 @@ impl Graph {
                     .build()])?;
             Ok::<SessionBuilder, ort::Error>(builder)
         };
-        let plain = || {
-            let builder = builder()?.with_optimization_level(GraphOptimizationLevel::All)?;
-            { builder }.commit_from_file(&self.path)
-        };
-        match optimized::open(&self.path, builder) {
+        let original = self.source.original()?;
+        let plain =
+            || original.commit(builder()?.with_optimization_level(GraphOptimizationLevel::All)?);
+        match optimized::open(&original, builder) {
             Some(session) => Ok(session),
             None => plain().map_err(|error: ort::Error| {
-                Error::Query(format!("cannot load the model {}: {error}", self.path.display()))
+                Error::Query(format!("cannot load the model {}: {error}", self.source.path().display()))
             }),
         }
     }
@@ -81,7 +133,7 @@ impl Graph {
         outputs: &[&str],
         read: impl FnOnce(&[usize], &[f32]) -> Result<T>,
     ) -> Result<T> {
-        let path = self.path.display();
+        let path = self.source.path().display();
         let failed = |error: &dyn Display| Error::Data(format!("cannot run {path}: {error}"));
         let asked: Vec<&str> = session.inputs().iter().map(Outlet::name).collect();
         if let Some(unknown) = asked.iter().find(|asked| inputs.iter().all(|input| input.name != **asked)) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ort::session::Session;
 
+use super::architectures::Tower;
 use super::config::image_space;
 use super::folder::ModelFolder;
 use super::graph::{Graph, GraphInput, Numbers};
@@ -99,7 +100,7 @@ impl LocalImageModel {
             name: folder.name().to_owned(),
             space: image_space(folder)?,
             preprocessor: Preprocessor::read(folder)?,
-            graph: Graph::new(folder.graph().to_owned(), memory_arena),
+            graph: Graph::new(folder.graph(Tower::Image), memory_arena),
         };
         Ok(Self { scheduler: Scheduler::new(encoder) })
     }

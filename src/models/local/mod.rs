@@ -12,6 +12,7 @@
 //! | `config_sentence_transformers.json` | prefixes of queries and documents |
 //! | `preprocessor_config.json` | pixels to input tensor |
 //! | `onnx/model.onnx`, `onnx/model_VARIANT.onnx` | the graph |
+//! | `model.safetensors`, `model.safetensors.index.json` | the weights, where there is no graph: one is built (`architectures`) |
 //!
 //! From a call to its vectors: inputs are tokenised or preprocessed (`text`, `image`), wait with those of all other
 //! calls (`queue`), and are run in batches on all cores (`scheduler`) by sessions over an ONNX graph (`graph`), whose
@@ -23,6 +24,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use super::{ImageEmbedder, ModelRequest, Provider, TextEmbedder};
 use crate::error::{Result, query_err};
 
+mod architectures;
 mod config;
 mod folder;
 mod graph;
@@ -38,13 +40,15 @@ mod scheduler;
 pub mod stages;
 mod text;
 
+use architectures::Tower;
 use folder::ModelFolder;
+use graph::Source;
 use image::{LocalImageEmbedder, LocalImageModel};
 use text::{LocalTextEmbedder, LocalTextModel};
 
-/// Models by the path of their graph and whether they have a memory arena, for the whole process: weights are loaded
+/// Models by where their graph comes from and whether they have a memory arena, for the whole process: weights are loaded
 /// once, however many sessions and queries use them, and all of these share one scheduler.
-type Models<M> = LazyLock<Mutex<HashMap<(PathBuf, bool), Arc<M>>>>;
+type Models<M> = LazyLock<Mutex<HashMap<(Source, bool), Arc<M>>>>;
 static TEXT_MODELS: Models<LocalTextModel> = LazyLock::new(Mutex::default);
 static IMAGE_MODELS: Models<LocalImageModel> = LazyLock::new(Mutex::default);
 
@@ -52,11 +56,12 @@ static IMAGE_MODELS: Models<LocalImageModel> = LazyLock::new(Mutex::default);
 fn shared<M>(
     models: &Models<M>,
     folder: &ModelFolder,
+    tower: Tower,
     memory_arena: bool,
     open: impl FnOnce(&ModelFolder, bool) -> Result<M>,
 ) -> Result<Arc<M>> {
     let mut models = models.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (folder.graph().to_owned(), memory_arena);
+    let key = (folder.graph(tower), memory_arena);
     if let Some(model) = models.get(&key) {
         return Ok(Arc::clone(model));
     }
@@ -99,7 +104,7 @@ impl Provider for LocalProvider {
         if !folder.embeds_text() && folder.embeds_images() {
             return query_err!("model '{}' embeds images, not text: use embed_image", request.model);
         }
-        let model = shared(&TEXT_MODELS, &folder, request.local.memory_arena, LocalTextModel::open)?;
+        let model = shared(&TEXT_MODELS, &folder, Tower::Text, request.local.memory_arena, LocalTextModel::open)?;
         check_dimensions(request, model.space().dimensions())?;
         Ok(Arc::new(LocalTextEmbedder::new(model, request.input_type, request.local.threads)))
     }
@@ -109,7 +114,7 @@ impl Provider for LocalProvider {
         if !folder.embeds_images() && folder.embeds_text() {
             return query_err!("model '{}' embeds text, not images: use embed_text", request.model);
         }
-        let model = shared(&IMAGE_MODELS, &folder, request.local.memory_arena, LocalImageModel::open)?;
+        let model = shared(&IMAGE_MODELS, &folder, Tower::Image, request.local.memory_arena, LocalImageModel::open)?;
         check_dimensions(request, model.space().dimensions())?;
         Ok(Arc::new(LocalImageEmbedder { model, threads: request.local.threads }))
     }

@@ -2,6 +2,7 @@
 use ort::session::Session;
 use tokenizers::Tokenizer;
 
+use super::architectures::Tower;
 use super::folder::ModelFolder;
 use super::graph::Graph;
 use super::home;
@@ -37,14 +38,14 @@ impl Stages {
     /// The tokenizer, the configuration and a session of an installed model.
     pub fn open(model: &str) -> Result<Self> {
         let folder = ModelFolder::find(&home::home().join("models"), model, None)?;
-        let encoder = Encoder::new(&folder, Graph::new(folder.graph().to_owned(), true))?;
+        let encoder = Encoder::new(&folder, Graph::new(folder.graph(Tower::Text), true))?;
         let tokenizer = load_tokenizer(&folder, encoder.config.max_tokens)?;
         Ok(Self { tokenizer, session: encoder.open()?, encoder })
     }
 
     /// Text to tokens, on this thread.
     pub fn tokenize(&self, texts: Vec<String>) -> Result<Tokenized> {
-        tokenize(&self.tokenizer, texts).map(Tokenized)
+        tokenize(&self.tokenizer, texts, self.encoder.config.special_tokens).map(Tokenized)
     }
 
     /// All batches of a call.

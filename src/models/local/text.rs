@@ -6,6 +6,7 @@ use ort::session::Session;
 use tokenizers::{Tokenizer, TruncationParams};
 use tokio::sync::OnceCell;
 
+use super::architectures::Tower;
 use super::config::TextConfig;
 use super::folder::ModelFolder;
 use super::graph::{Graph, GraphInput, Numbers};
@@ -138,7 +139,7 @@ pub(super) struct LocalTextModel {
 impl LocalTextModel {
     /// Reads the model's configuration; tokenizer and weights are loaded by the first call.
     pub(super) fn open(folder: &ModelFolder, memory_arena: bool) -> Result<Self> {
-        let encoder = Encoder::new(folder, Graph::new(folder.graph().to_owned(), memory_arena))?;
+        let encoder = Encoder::new(folder, Graph::new(folder.graph(Tower::Text), memory_arena))?;
         folder.require("tokenizer.json")?;
         Ok(Self { folder: folder.clone(), tokenizer: OnceCell::new(), scheduler: Scheduler::new(encoder) })
     }
@@ -172,9 +173,13 @@ pub(super) fn load_tokenizer(folder: &ModelFolder, max_length: usize) -> Result<
     Ok(tokenizer)
 }
 
-/// The tokens of each text, which can be none.
-pub(super) fn tokenize(tokenizer: &Tokenizer, texts: Vec<String>) -> Result<Vec<Tokens>> {
-    let tokens = texts.into_iter().map(|text| match tokenizer.encode_fast(text, true) {
+/// The tokens of each text, which can be none. `special_tokens`: with those that the tokenizer puts around a text.
+pub(super) fn tokenize(
+    tokenizer: &Tokenizer,
+    texts: Vec<String>,
+    special_tokens: bool,
+) -> Result<Vec<Tokens>> {
+    let tokens = texts.into_iter().map(|text| match tokenizer.encode_fast(text, special_tokens) {
         Ok(encoding) => Ok(Tokens::new(encoding.get_ids())),
         Err(error) => data_err!("cannot tokenize a text: {error}"),
     });
@@ -211,7 +216,8 @@ impl TextEmbedder for LocalTextEmbedder {
         // the tokenizer and the weights are loaded side by side
         let (tokenizer, ()) = tokio::try_join!(self.model.tokenizer(), self.model.scheduler.prepare())?;
         let prefixed: Vec<String> = texts.iter().map(|text| format!("{}{text}", self.prefix)).collect();
-        let inputs = blocking(move || tokenize(&tokenizer, prefixed)).await?;
+        let special_tokens = self.model.config().special_tokens;
+        let inputs = blocking(move || tokenize(&tokenizer, prefixed, special_tokens)).await?;
         let tokens = inputs.iter().map(|input| input.length).sum();
 
         // a text without any token, where the tokenizer adds none, keeps a vector of zeros

@@ -1,0 +1,122 @@
+//! ONNX graphs for models that come as weights alone: `config.json` and safetensors files.
+//!
+//! A graph is a few dozen kilobytes in memory, built in milliseconds, that refers to the weights where they are: ONNX
+//! Runtime maps them, and its optimised form of the graph is kept (`optimized`), so that none of this is on disk twice.
+//! Nothing is executed that comes with a model, and no pickle is read.
+//!
+//! Each family of models has a file, which says how its encoder is made of ONNX's operators. What is taken from a model's
+//! files is checked: sizes, shapes, offsets; an error names the key or the tensor.
+use std::path::{Path, PathBuf};
+
+use crate::error::{Result, query_err};
+
+mod bert;
+mod builder;
+mod config;
+mod layers;
+mod onnx;
+mod weights;
+
+use builder::GraphBuilder;
+pub(super) use config::Config;
+use weights::Weights;
+pub(super) use weights::files;
+
+/// What a model can embed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Tower {
+    Text,
+    Image,
+}
+
+/// What a tower says of itself before it is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outline {
+    /// Numbers of a vector.
+    pub(super) dimensions: usize,
+    /// The most tokens of a text for which it has positions.
+    pub(super) max_tokens: Option<usize>,
+    /// Whether a text has the tokens that its tokenizer puts around it.
+    pub(super) special_tokens: bool,
+}
+
+impl Outline {
+    fn new(dimensions: usize) -> Self {
+        Self { dimensions, max_tokens: None, special_tokens: true }
+    }
+
+    fn with_max_tokens(self, max_tokens: usize) -> Self {
+        Self { max_tokens: Some(max_tokens), ..self }
+    }
+}
+
+/// A built graph: an ONNX file that refers to files in a folder.
+#[derive(Debug)]
+pub(super) struct Built {
+    pub(super) onnx: Vec<u8>,
+    /// Where the files of the weights are.
+    pub(super) folder: PathBuf,
+}
+
+/// How a tower of a family is described and built.
+struct Family {
+    outline: fn(&Config) -> Result<Outline>,
+    build: fn(&Config, &mut GraphBuilder) -> Result<()>,
+}
+
+/// The family that a `config.json` names, if it is known and has such a tower.
+fn family(config: &Config, tower: Tower) -> Result<Option<Family>> {
+    let family = match (config.text_or("model_type", "")?, tower) {
+        ("bert", Tower::Text) => Family { outline: bert::outline, build: bert::build },
+        ("roberta" | "xlm-roberta" | "camembert", Tower::Text) => {
+            Family { outline: bert::roberta_outline, build: bert::build_roberta }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(family))
+}
+
+/// Whether a model's `config.json` names a family with such a tower.
+pub(super) fn has(config: &Config, tower: Tower) -> Result<bool> {
+    Ok(family(config, tower)?.is_some())
+}
+
+/// What the `config.json` of a model says of a tower; none where its family is not known. It holds for the model's
+/// ONNX files, too.
+pub(super) fn outline(config: &Config, tower: Tower) -> Result<Option<Outline>> {
+    match family(config, tower)? {
+        Some(family) => (family.outline)(config).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The graph of a tower of the model in `folder`, from its `config.json` and its safetensors files.
+///
+/// Inputs and outputs are those of an export by the models' own library: `input_ids`, `attention_mask` and, where the
+/// model has types of tokens, `token_type_ids`, all `[batch, sequence]`, to `last_hidden_state` or, where the model pools
+/// itself, `text_embeds`; `pixel_values`, `[batch, 3, height, width]`, to `image_embeds` or `pooler_output`.
+///
+/// Cost: reads the headers of the files, not the weights.
+pub(super) fn build(folder: &Path, tower: Tower) -> Result<Built> {
+    let config = Config::read(folder)?;
+    let Some(family) = family(&config, tower)? else {
+        let kind = match tower {
+            Tower::Text => "text",
+            Tower::Image => "images",
+        };
+        return query_err!(
+            "cannot build a graph for {kind} from {}: model_type is '{}', known are {}; export the model to ONNX, as \
+             onnx/model.onnx in its folder",
+            folder.join("config.json").display(),
+            config.text_or("model_type", "")?,
+            KNOWN
+        );
+    };
+    let weights = Weights::open(folder)?;
+    let mut graph = GraphBuilder::new(&weights);
+    (family.build)(&config, &mut graph)?;
+    Ok(Built { onnx: graph.finish(), folder: weights.folder().to_owned() })
+}
+
+/// For errors.
+const KNOWN: &str = "bert, roberta, xlm-roberta";
