@@ -187,10 +187,11 @@ impl<'a> GraphBuilder<'a> {
             Dtype::F32 => DataType::Float,
             Dtype::F16 => DataType::Float16,
             Dtype::BF16 => DataType::BFloat16,
+            Dtype::F64 => DataType::Double,
             other => {
                 return self
                     .weights
-                    .unusable(&format!("tensor '{name}' is of type {other}, expected F32, F16 or BF16"));
+                    .unusable(&format!("tensor '{name}' is of type {other}, expected F32, F16, BF16 or F64"));
             }
         };
         let value = self.constant(external(name, tensor, kind));

@@ -136,7 +136,38 @@ impl Config {
         if strings.is_some() { Ok(strings) } else { self.wrong(key, value, "a list of strings") }
     }
 
-    /// An object, if there is one, as a configuration of its own.
+    /// A whole number, none where it is 0.
+    pub(super) fn count(&self, key: &str, default: usize) -> Result<Option<usize>> {
+        match self.value(key) {
+            Some(value) if value.as_u64() == Some(0) => Ok(None),
+            Some(_) => self.size(&[key]).map(Some),
+            None => Ok(Some(default).filter(|default| *default > 0)),
+        }
+    }
+
+    /// The side of a square, written as one number or as two that are equal.
+    pub(super) fn side_or(&self, key: &str, default: usize) -> Result<usize> {
+        let Some(value) = self.value(key) else { return Ok(default) };
+        let side = match value.as_array().map(Vec::as_slice) {
+            None => Some(value),
+            Some([height, width]) if height == width => Some(height),
+            Some(_) => None,
+        };
+        match side.and_then(Value::as_u64).filter(|side| (1..MAX_SIZE).contains(side)) {
+            Some(side) => Ok(usize::try_from(side).unwrap_or(usize::MAX)),
+            None => self.wrong(key, value, "the side of a square, from 1"),
+        }
+    }
+
+    /// The section of rotary positions, which are not scaled.
+    pub(super) fn rope(&self, name: &'static str) -> Result<Self> {
+        let section = self.section(name)?;
+        match section.text_or("rope_type", "default")? {
+            "default" => Ok(section),
+            other => section.unsupported(&format!("rope_type is '{other}', not 'default'")),
+        }
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.value(key).is_some()
     }

@@ -10,11 +10,23 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Result, query_err};
 
+mod aimv2;
 mod bert;
 mod builder;
+mod clip;
 mod config;
+mod distilbert;
+mod images;
 mod layers;
+mod modernbert;
+mod mpnet;
+mod nomic;
 mod onnx;
+mod rotary;
+mod siglip;
+mod static_model;
+mod tokens;
+mod vit;
 mod weights;
 
 use builder::GraphBuilder;
@@ -71,14 +83,21 @@ fn family(config: &Config, tower: Tower) -> Result<Option<Family>> {
         ("roberta" | "xlm-roberta" | "camembert", Tower::Text) => {
             Family { outline: bert::roberta_outline, build: bert::build_roberta }
         }
+        ("mpnet", Tower::Text) => Family { outline: bert::roberta_outline, build: mpnet::build },
+        ("distilbert", Tower::Text) => Family { outline: distilbert::outline, build: distilbert::build },
+        ("nomic_bert", Tower::Text) => Family { outline: nomic::outline, build: nomic::build },
+        ("modernbert", Tower::Text) => Family { outline: modernbert::outline, build: modernbert::build },
+        ("model2vec", Tower::Text) => Family { outline: static_model::outline, build: static_model::build },
+        ("vit", Tower::Image) => Family { outline: vit::outline, build: vit::build },
+        ("clip", Tower::Text) => Family { outline: clip::text_outline, build: clip::build_text },
+        ("clip", Tower::Image) => Family { outline: clip::image_outline, build: clip::build_image },
+        ("siglip", Tower::Text) => Family { outline: siglip::text_outline, build: siglip::build_text },
+        ("siglip", Tower::Image) => Family { outline: siglip::image_outline, build: siglip::build_image },
+        ("aimv2", Tower::Text) => Family { outline: aimv2::text_outline, build: aimv2::build_text },
+        ("aimv2", Tower::Image) => Family { outline: aimv2::image_outline, build: aimv2::build_image },
         _ => return Ok(None),
     };
     Ok(Some(family))
-}
-
-/// Whether a model's `config.json` names a family with such a tower.
-pub(super) fn has(config: &Config, tower: Tower) -> Result<bool> {
-    Ok(family(config, tower)?.is_some())
 }
 
 /// What the `config.json` of a model says of a tower; none where its family is not known. It holds for the model's
@@ -119,4 +138,5 @@ pub(super) fn build(folder: &Path, tower: Tower) -> Result<Built> {
 }
 
 /// For errors.
-const KNOWN: &str = "bert, roberta, xlm-roberta";
+const KNOWN: &str = "bert, roberta, xlm-roberta, camembert, mpnet, distilbert, nomic_bert, modernbert and model2vec for text, \
+                     vit for images, clip, siglip and aimv2 for both";

@@ -20,6 +20,7 @@ pub(super) enum DataType {
     Int64 = 7,
     Bool = 9,
     Float16 = 10,
+    Double = 11,
     BFloat16 = 16,
 }
 
