@@ -3,8 +3,8 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::architectures::{self, Outline, Tower};
-use super::folder::ModelFolder;
+use super::architectures::{self, Outline};
+use super::folder::{ModelFolder, Tower};
 use super::pooling::Pooling;
 use crate::error::{Error, Result, query_err};
 use crate::models::InputType;

@@ -1,10 +1,25 @@
 //! Finding the folder of a model, and its files.
 use std::path::{Path, PathBuf};
 
-use super::architectures::{self, Tower};
-use super::graph::Source;
+use super::architectures;
 use super::home::SETUP;
 use crate::error::{Error, Result, query_err};
+
+/// A half of a model that embeds both texts and images in one space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Tower {
+    Text,
+    Image,
+}
+
+/// What a graph is loaded from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Weights {
+    /// A file with the graph.
+    Onnx(PathBuf),
+    /// The folder of a model that has safetensors files and no graph.
+    Safetensors(PathBuf, Tower),
+}
 
 /// A model's folder and the graph in it.
 #[derive(Debug, Clone)]
@@ -96,11 +111,11 @@ impl ModelFolder {
         &self.name
     }
 
-    /// Where the graph of one of the model's encoders comes from.
-    pub(super) fn graph(&self, tower: Tower) -> Source {
+    /// What the graph of a tower is loaded from.
+    pub(super) fn weights(&self, tower: Tower) -> Weights {
         match &self.graph {
-            Some(path) => Source::File(path.clone()),
-            None => Source::Weights(self.path.clone(), tower),
+            Some(path) => Weights::Onnx(path.clone()),
+            None => Weights::Safetensors(self.path.clone(), tower),
         }
     }
 

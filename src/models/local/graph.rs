@@ -7,39 +7,10 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor};
 
-use super::architectures::{self, Built, Tower};
+use super::architectures::{self, Built};
+use super::folder::{Tower, Weights};
 use super::{optimized, runtime};
 use crate::error::{Error, Result, query_err};
-
-/// Where the graph of a model comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Source {
-    /// An ONNX file.
-    File(PathBuf),
-    /// The weights of the model in a folder, for which a graph is built.
-    Weights(PathBuf, Tower),
-}
-
-impl Source {
-    /// What to name in errors.
-    fn path(&self) -> &Path {
-        match self {
-            Self::File(path) | Self::Weights(path, _) => path,
-        }
-    }
-
-    fn original(&self) -> Result<Original<'_>> {
-        Ok(match self {
-            Self::File(path) => Original::File(path),
-            Self::Weights(folder, tower) => Original::Built {
-                folder,
-                tower: *tower,
-                files: architectures::files(folder)?,
-                built: architectures::build(folder, *tower)?,
-            },
-        })
-    }
-}
 
 /// A graph as it is before ONNX Runtime optimises it.
 #[derive(Debug)]
@@ -48,7 +19,20 @@ pub(super) enum Original<'a> {
     Built { folder: &'a Path, tower: Tower, files: Vec<PathBuf>, built: Built },
 }
 
-impl Original<'_> {
+impl<'a> Original<'a> {
+    /// For weights without a graph this builds one.
+    fn of(weights: &'a Weights) -> Result<Self> {
+        Ok(match weights {
+            Weights::Onnx(path) => Self::File(path),
+            Weights::Safetensors(folder, tower) => Self::Built {
+                folder,
+                tower: *tower,
+                files: architectures::files(folder)?,
+                built: architectures::build(folder, *tower)?,
+            },
+        })
+    }
+
     /// A session over it.
     pub(super) fn commit(&self, mut builder: SessionBuilder) -> ort::Result<Session> {
         match self {
@@ -66,7 +50,7 @@ impl Original<'_> {
 /// A graph, of which nothing is read before a session is opened.
 #[derive(Debug)]
 pub(super) struct Graph {
-    source: Source,
+    weights: Weights,
     memory_arena: bool,
 }
 
@@ -96,8 +80,15 @@ impl GraphInput {
 
 impl Graph {
     /// `memory_arena`: whether a session keeps the memory of its runs for later runs, instead of giving it back.
-    pub(super) fn new(source: Source, memory_arena: bool) -> Self {
-        Self { source, memory_arena }
+    pub(super) fn new(weights: Weights, memory_arena: bool) -> Self {
+        Self { weights, memory_arena }
+    }
+
+    /// What to name in errors.
+    fn path(&self) -> &Path {
+        match &self.weights {
+            Weights::Onnx(path) | Weights::Safetensors(path, _) => path,
+        }
     }
 
     /// Another session of one thread. Sessions share the weights' memory where the optimised graph can be cached.
@@ -113,13 +104,13 @@ impl Graph {
                     .build()])?;
             Ok::<SessionBuilder, ort::Error>(builder)
         };
-        let original = self.source.original()?;
+        let original = Original::of(&self.weights)?;
         let plain =
             || original.commit(builder()?.with_optimization_level(GraphOptimizationLevel::All)?);
         match optimized::open(&original, builder) {
             Some(session) => Ok(session),
             None => plain().map_err(|error: ort::Error| {
-                Error::Query(format!("cannot load the model {}: {error}", self.source.path().display()))
+                Error::Query(format!("cannot load the model {}: {error}", self.path().display()))
             }),
         }
     }
@@ -133,7 +124,7 @@ impl Graph {
         outputs: &[&str],
         read: impl FnOnce(&[usize], &[f32]) -> Result<T>,
     ) -> Result<T> {
-        let path = self.source.path().display();
+        let path = self.path().display();
         let failed = |error: &dyn Display| Error::Data(format!("cannot run {path}: {error}"));
         let asked: Vec<&str> = session.inputs().iter().map(Outlet::name).collect();
         if let Some(unknown) = asked.iter().find(|asked| inputs.iter().all(|input| input.name != **asked)) {

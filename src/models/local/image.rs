@@ -4,9 +4,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ort::session::Session;
 
-use super::architectures::Tower;
 use super::config::image_space;
-use super::folder::ModelFolder;
+use super::folder::{ModelFolder, Tower};
 use super::graph::{Graph, GraphInput, Numbers};
 use super::preprocess::Preprocessor;
 use super::queue::Input;
@@ -100,7 +99,7 @@ impl LocalImageModel {
             name: folder.name().to_owned(),
             space: image_space(folder)?,
             preprocessor: Preprocessor::read(folder)?,
-            graph: Graph::new(folder.graph(Tower::Image), memory_arena),
+            graph: Graph::new(folder.weights(Tower::Image), memory_arena),
         };
         Ok(Self { scheduler: Scheduler::new(encoder) })
     }

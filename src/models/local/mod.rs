@@ -40,15 +40,13 @@ mod scheduler;
 pub mod stages;
 mod text;
 
-use architectures::Tower;
-use folder::ModelFolder;
-use graph::Source;
+use folder::{ModelFolder, Tower, Weights};
 use image::{LocalImageEmbedder, LocalImageModel};
 use text::{LocalTextEmbedder, LocalTextModel};
 
 /// Models by where their graph comes from and whether they have a memory arena, for the whole process: weights are loaded
 /// once, however many sessions and queries use them, and all of these share one scheduler.
-type Models<M> = LazyLock<Mutex<HashMap<(Source, bool), Arc<M>>>>;
+type Models<M> = LazyLock<Mutex<HashMap<(Weights, bool), Arc<M>>>>;
 static TEXT_MODELS: Models<LocalTextModel> = LazyLock::new(Mutex::default);
 static IMAGE_MODELS: Models<LocalImageModel> = LazyLock::new(Mutex::default);
 
@@ -61,7 +59,7 @@ fn shared<M>(
     open: impl FnOnce(&ModelFolder, bool) -> Result<M>,
 ) -> Result<Arc<M>> {
     let mut models = models.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (folder.graph(tower), memory_arena);
+    let key = (folder.weights(tower), memory_arena);
     if let Some(model) = models.get(&key) {
         return Ok(Arc::clone(model));
     }

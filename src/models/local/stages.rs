@@ -2,8 +2,7 @@
 use ort::session::Session;
 use tokenizers::Tokenizer;
 
-use super::architectures::Tower;
-use super::folder::ModelFolder;
+use super::folder::{ModelFolder, Tower};
 use super::graph::Graph;
 use super::home;
 use super::queue::{Batch, Queue};
@@ -38,7 +37,7 @@ impl Stages {
     /// The tokenizer, the configuration and a session of an installed model.
     pub fn open(model: &str) -> Result<Self> {
         let folder = ModelFolder::find(&home::home().join("models"), model, None)?;
-        let encoder = Encoder::new(&folder, Graph::new(folder.graph(Tower::Text), true))?;
+        let encoder = Encoder::new(&folder, Graph::new(folder.weights(Tower::Text), true))?;
         let tokenizer = load_tokenizer(&folder, encoder.config.max_tokens)?;
         Ok(Self { tokenizer, session: encoder.open()?, encoder })
     }

@@ -6,9 +6,8 @@ use ort::session::Session;
 use tokenizers::{Tokenizer, TruncationParams};
 use tokio::sync::OnceCell;
 
-use super::architectures::Tower;
 use super::config::TextConfig;
-use super::folder::ModelFolder;
+use super::folder::{ModelFolder, Tower};
 use super::graph::{Graph, GraphInput, Numbers};
 use super::pooling::normalize;
 use super::queue::Input;
@@ -139,7 +138,7 @@ pub(super) struct LocalTextModel {
 impl LocalTextModel {
     /// Reads the model's configuration; tokenizer and weights are loaded by the first call.
     pub(super) fn open(folder: &ModelFolder, memory_arena: bool) -> Result<Self> {
-        let encoder = Encoder::new(folder, Graph::new(folder.graph(Tower::Text), memory_arena))?;
+        let encoder = Encoder::new(folder, Graph::new(folder.weights(Tower::Text), memory_arena))?;
         folder.require("tokenizer.json")?;
         Ok(Self { folder: folder.clone(), tokenizer: OnceCell::new(), scheduler: Scheduler::new(encoder) })
     }

@@ -10,7 +10,7 @@ use super::onnx::{
     INTS_ATTRIBUTE, ModelProto, NodeProto, OperatorSetIdProto, STRING_ATTRIBUTE, StringStringEntryProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
-use super::weights::{Tensor, Weights};
+use super::tensor_files::{Tensor, TensorFiles};
 use crate::error::Result;
 
 /// The operator set in which `Gelu` came, and the version of the format of its time.
@@ -52,18 +52,18 @@ impl From<bool> for Bias {
 
 /// See the [module](self).
 ///
-/// Weights become initialisers that refer to the bytes of the safetensors files, in the file's own type: a `Cast` to
+/// TensorFiles become initialisers that refer to the bytes of the safetensors files, in the file's own type: a `Cast` to
 /// 32-bit floats and the `Transpose` of a linear layer are nodes, which ONNX Runtime computes once as it optimises.
 #[derive(Debug)]
 pub(super) struct GraphBuilder<'a> {
-    pub(super) weights: &'a Weights,
+    pub(super) weights: &'a TensorFiles,
     graph: GraphProto,
     /// Names of initialisers.
     constants: HashSet<String>,
 }
 
 impl<'a> GraphBuilder<'a> {
-    pub(super) fn new(weights: &'a Weights) -> Self {
+    pub(super) fn new(weights: &'a TensorFiles) -> Self {
         let graph = GraphProto { name: "model".to_owned(), ..GraphProto::default() };
         Self { weights, graph, constants: HashSet::new() }
     }

@@ -8,6 +8,7 @@
 //! files is checked: sizes, shapes, offsets; an error names the key or the tensor.
 use std::path::{Path, PathBuf};
 
+use super::folder::Tower;
 use crate::error::{Result, query_err};
 
 mod aimv2;
@@ -27,19 +28,12 @@ mod siglip;
 mod static_model;
 mod tokens;
 mod vit;
-mod weights;
+mod tensor_files;
 
 use builder::GraphBuilder;
 pub(super) use config::Config;
-use weights::Weights;
-pub(super) use weights::files;
-
-/// What a model can embed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Tower {
-    Text,
-    Image,
-}
+use tensor_files::TensorFiles;
+pub(super) use tensor_files::files;
 
 /// What a tower says of itself before it is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +125,7 @@ pub(super) fn build(folder: &Path, tower: Tower) -> Result<Built> {
             KNOWN
         );
     };
-    let weights = Weights::open(folder)?;
+    let weights = TensorFiles::open(folder)?;
     let mut graph = GraphBuilder::new(&weights);
     (family.build)(&config, &mut graph)?;
     Ok(Built { onnx: graph.finish(), folder: weights.folder().to_owned() })

@@ -21,7 +21,7 @@ const MAX_HEADER: u64 = 100_000_000;
 /// A tensor in a file: its bytes are row after row, little-endian.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tensor {
-    /// The name of the file, in [`Weights::folder`].
+    /// The name of the file, in [`TensorFiles::folder`].
     pub(super) file: String,
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<usize>,
@@ -32,7 +32,7 @@ pub(super) struct Tensor {
 
 /// The tensors of a model by their names.
 #[derive(Debug)]
-pub(super) struct Weights {
+pub(super) struct TensorFiles {
     /// What to blame in errors: the file or its index.
     source: PathBuf,
     folder: PathBuf,
@@ -72,7 +72,7 @@ pub(in super::super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-impl Weights {
+impl TensorFiles {
     /// Reads the headers of the safetensors files in a model's folder. Links are followed, as the Hugging Face cache
     /// has them; the files that they lead to have to be in one folder.
     pub(super) fn open(folder: &Path) -> Result<Self> {
