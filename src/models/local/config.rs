@@ -83,8 +83,7 @@ impl TextConfig {
         }
         let limits: SentenceBert = folder.read_json("sentence_bert_config.json")?.unwrap_or_default();
         let tokenizer: TokenizerConfig = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
-        let positions =
-            outline.map_or(config.max_position_embeddings, |outline| outline.max_tokens);
+        let positions = outline.map_or(config.max_position_embeddings, |outline| outline.max_tokens);
         let limits = [limits.max_seq_length, tokenizer.max_tokens(), positions];
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(512);
         // a text has two special tokens, and something between them
@@ -160,12 +159,13 @@ struct SentenceTransformers {
 pub(super) fn image_space(folder: &ModelFolder) -> Result<EmbeddingSpace> {
     let config = Config::read(folder)?;
     let outline = outline(folder, Tower::Image)?.map(|outline| outline.dimensions);
-    let dimensions = outline.or(config.projection_dim).or(config.hidden_dim).or(config.hidden_size).ok_or_else(|| {
-        Error::Query(format!(
-            "config.json of model '{}' has none of projection_dim, hidden_dim and hidden_size",
-            folder.name()
-        ))
-    })?;
+    let dimensions =
+        outline.or(config.projection_dim).or(config.hidden_dim).or(config.hidden_size).ok_or_else(|| {
+            Error::Query(format!(
+                "config.json of model '{}' has none of projection_dim, hidden_dim and hidden_size",
+                folder.name()
+            ))
+        })?;
     let name = config.embedding_space.unwrap_or_else(|| folder.name().to_owned());
     Ok(EmbeddingSpace::new(name, dimensions, config.normalized))
 }

@@ -52,7 +52,8 @@ impl ModelFolder {
             Some(named) => of_variant(named),
             None => preferred().unwrap_or_else(|| of_variant("fp32")),
         };
-        let weights = graph == of_variant("fp32") && !graph.is_file() && !architectures::files(&path)?.is_empty();
+        let weights =
+            graph == of_variant("fp32") && !graph.is_file() && !architectures::files(&path)?.is_empty();
         if !graph.is_file() && !weights {
             let graphs = graphs(&path);
             return query_err!(

@@ -105,8 +105,7 @@ impl Graph {
             Ok::<SessionBuilder, ort::Error>(builder)
         };
         let original = Original::of(&self.weights)?;
-        let plain =
-            || original.commit(builder()?.with_optimization_level(GraphOptimizationLevel::All)?);
+        let plain = || original.commit(builder()?.with_optimization_level(GraphOptimizationLevel::All)?);
         match optimized::open(&original, builder) {
             Some(session) => Ok(session),
             None => plain().map_err(|error: ort::Error| {

@@ -102,7 +102,8 @@ impl Provider for LocalProvider {
         if !folder.embeds_text() && folder.embeds_images() {
             return query_err!("model '{}' embeds images, not text: use embed_image", request.model);
         }
-        let model = shared(&TEXT_MODELS, &folder, Tower::Text, request.local.memory_arena, LocalTextModel::open)?;
+        let model =
+            shared(&TEXT_MODELS, &folder, Tower::Text, request.local.memory_arena, LocalTextModel::open)?;
         check_dimensions(request, model.space().dimensions())?;
         Ok(Arc::new(LocalTextEmbedder::new(model, request.input_type, request.local.threads)))
     }
@@ -112,7 +113,8 @@ impl Provider for LocalProvider {
         if !folder.embeds_images() && folder.embeds_text() {
             return query_err!("model '{}' embeds text, not images: use embed_text", request.model);
         }
-        let model = shared(&IMAGE_MODELS, &folder, Tower::Image, request.local.memory_arena, LocalImageModel::open)?;
+        let model =
+            shared(&IMAGE_MODELS, &folder, Tower::Image, request.local.memory_arena, LocalImageModel::open)?;
         check_dimensions(request, model.space().dimensions())?;
         Ok(Arc::new(LocalImageEmbedder { model, threads: request.local.threads }))
     }

@@ -177,7 +177,8 @@ impl<'a> Encoder<'a> {
                 g.split(&y)
             }
             Attention::Three(three) => {
-                let mut project = |part: &str| g.linear(&y, &name(part), [hidden, hidden], self.attention_bias);
+                let mut project =
+                    |part: &str| g.linear(&y, &name(part), [hidden, hidden], self.attention_bias);
                 [project(three[0])?, project(three[1])?, project(three[2])?]
             }
         };

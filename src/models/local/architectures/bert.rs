@@ -22,7 +22,8 @@ const NAMES: Names = Names {
 const PADDING: i64 = 1;
 
 pub(super) fn outline(config: &Config) -> Result<Outline> {
-    Ok(Outline::new(config.size(&["hidden_size"])?).with_max_tokens(config.size(&["max_position_embeddings"])?))
+    Ok(Outline::new(config.size(&["hidden_size"])?)
+        .with_max_tokens(config.size(&["max_position_embeddings"])?))
 }
 
 /// Positions begin behind that of padding, so that fewer are left.
@@ -49,7 +50,11 @@ pub(super) fn build_roberta(config: &Config, g: &mut GraphBuilder) -> Result<()>
 
 /// RoBERTa's positions: those of tokens are counted from behind the number of the padding token, which is itself the
 /// position of padding.
-pub(super) fn positions_behind_padding(config: &Config, g: &mut GraphBuilder, texts: &Texts) -> Result<Value> {
+pub(super) fn positions_behind_padding(
+    config: &Config,
+    g: &mut GraphBuilder,
+    texts: &Texts,
+) -> Result<Value> {
     let padding = g.integer(config.token_or("pad_token_id", PADDING)?);
     let same = g.op("Equal", &[&texts.ids, &padding], &[]);
     let token = g.op("Not", &[&same], &[]);
@@ -80,7 +85,8 @@ fn encoder(
     let kinds = g.rows(&table, &types);
     let x = g.add(&words, &kinds);
     let x = with_positions(config, g, &embeddings, &x, positions, shape.hidden)?;
-    let mut x = g.layer_norm(&x, &format!("{embeddings}LayerNorm"), shape.hidden, shape.epsilon, Bias::Added)?;
+    let mut x =
+        g.layer_norm(&x, &format!("{embeddings}LayerNorm"), shape.hidden, shape.epsilon, Bias::Added)?;
     let padding = texts.hide_padding(g);
     for number in 0..config.size(&["num_hidden_layers"])? {
         let prefix = format!("{prefix}encoder.layer.{number}.");

@@ -91,7 +91,12 @@ impl<'a> GraphBuilder<'a> {
     }
 
     /// Adds a node of ONNX's own operators.
-    pub(super) fn op(&mut self, operator: &str, inputs: &[&Value], attributes: &[(&str, Attribute)]) -> Value {
+    pub(super) fn op(
+        &mut self,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: &[(&str, Attribute)],
+    ) -> Value {
         let output = format!("{operator}_{}", self.graph.node.len());
         self.node(operator, inputs, attributes, output)
     }
@@ -189,9 +194,9 @@ impl<'a> GraphBuilder<'a> {
             Dtype::BF16 => DataType::BFloat16,
             Dtype::F64 => DataType::Double,
             other => {
-                return self
-                    .weights
-                    .unusable(&format!("tensor '{name}' is of type {other}, expected F32, F16, BF16 or F64"));
+                return self.weights.unusable(&format!(
+                    "tensor '{name}' is of type {other}, expected F32, F16, BF16 or F64"
+                ));
             }
         };
         let value = self.constant(external(name, tensor, kind));
@@ -359,8 +364,5 @@ fn value_info(name: &str, kind: DataType, sides: &[Side]) -> ValueInfoProto {
     };
     let shape = TensorShapeProto { dim: sides.iter().map(dim).collect() };
     let tensor_type = TensorTypeProto { elem_type: kind as i32, shape: Some(shape) };
-    ValueInfoProto {
-        name: name.to_owned(),
-        r#type: Some(TypeProto { tensor_type: Some(tensor_type) }),
-    }
+    ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
 }

@@ -30,17 +30,10 @@ impl Images {
     }
 
     /// The patches' vectors, `[batch, patch, size]`, row after row.
-    pub(super) fn patches(
-        &self,
-        g: &mut GraphBuilder,
-        name: &str,
-        size: usize,
-        bias: Bias,
-    ) -> Result<Value> {
+    pub(super) fn patches(&self, g: &mut GraphBuilder, name: &str, size: usize, bias: Bias) -> Result<Value> {
         let weight = g.weight(&format!("{name}.weight"), &[size, 3, self.patch, self.patch])?;
         let sides = [signed(self.patch), signed(self.patch)];
-        let attributes =
-            [("kernel_shape", Attribute::Ints(&sides)), ("strides", Attribute::Ints(&sides))];
+        let attributes = [("kernel_shape", Attribute::Ints(&sides)), ("strides", Attribute::Ints(&sides))];
         let patches = if bias == Bias::Added {
             let bias = g.weight(&format!("{name}.bias"), &[size])?;
             g.op("Conv", &[&self.pixels, &weight, &bias], &attributes)

@@ -226,7 +226,12 @@ impl Layer<'_> {
     }
 
     /// Normalises the sum of each block's input and output, as BERT does.
-    pub(super) fn norm_after(&self, g: &mut GraphBuilder, x: &Value, hidden: Option<&Value>) -> Result<Value> {
+    pub(super) fn norm_after(
+        &self,
+        g: &mut GraphBuilder,
+        x: &Value,
+        hidden: Option<&Value>,
+    ) -> Result<Value> {
         let y = self.attention(g, x, hidden)?;
         let sum = g.add(&y, x);
         let x = self.norm(g, &sum, self.names.attention_norm)?;
@@ -236,7 +241,12 @@ impl Layer<'_> {
     }
 
     /// Normalises each block's input, as ViT does.
-    pub(super) fn norm_before(&self, g: &mut GraphBuilder, x: &Value, hidden: Option<&Value>) -> Result<Value> {
+    pub(super) fn norm_before(
+        &self,
+        g: &mut GraphBuilder,
+        x: &Value,
+        hidden: Option<&Value>,
+    ) -> Result<Value> {
         let y = self.norm(g, x, self.names.attention_norm)?;
         let y = self.attention(g, &y, hidden)?;
         let x = g.add(&y, x);

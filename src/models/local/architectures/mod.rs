@@ -1,8 +1,13 @@
 //! ONNX graphs for models that come as weights alone: `config.json` and safetensors files.
 //!
-//! A graph is a few dozen kilobytes in memory, built in milliseconds, that refers to the weights where they are: ONNX
-//! Runtime maps them, and its optimised form of the graph is kept (`optimized`), so that none of this is on disk twice.
-//! Nothing is executed that comes with a model, and no pickle is read.
+//! A graph is a few dozen kilobytes, built in memory in milliseconds, that refers to the weights where they are. ONNX
+//! Runtime maps them, and its optimised form of the graph is kept as that of any other (`optimized`): it depends on
+//! the bytes of the built graph, so that it is made again where the configuration, the header of the weights or the way
+//! of building has changed. Nothing is written beside the weights, no code that comes with a model is run, and no pickle
+//! is read.
+//!
+//! Operators are ONNX's own. `Attention`, `MultiHeadAttention` and `SkipLayerNormalization` of ONNX Runtime were no faster
+//! on the processor: see benches/README.md.
 //!
 //! Each family of models has a file, which says how its encoder is made of ONNX's operators. What is taken from a model's
 //! files is checked: sizes, shapes, offsets; an error names the key or the tensor.
@@ -26,9 +31,11 @@ mod onnx;
 mod rotary;
 mod siglip;
 mod static_model;
+mod tensor_files;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod vit;
-mod tensor_files;
 
 use builder::GraphBuilder;
 pub(super) use config::Config;

@@ -8,7 +8,8 @@ use super::rotary::Rotary;
 use crate::error::Result;
 
 pub(super) fn outline(config: &Config) -> Result<Outline> {
-    Ok(Outline::new(config.size(&["hidden_size"])?).with_max_tokens(config.size(&["max_position_embeddings"])?))
+    Ok(Outline::new(config.size(&["hidden_size"])?)
+        .with_max_tokens(config.size(&["max_position_embeddings"])?))
 }
 
 /// Whether each layer sees all tokens, or near ones only.
@@ -19,7 +20,8 @@ fn layers(config: &Config) -> Result<Vec<bool>> {
         return Ok((0..count.min(MAX_LAYERS)).map(|layer| layer.is_multiple_of(every)).collect());
     };
     if kinds.len() != count {
-        return config.unsupported(&format!("layer_types has {} layers, num_hidden_layers is {count}", kinds.len()));
+        return config
+            .unsupported(&format!("layer_types has {} layers, num_hidden_layers is {count}", kinds.len()));
     }
     let sees_all = kinds.into_iter().map(|kind| match kind {
         "full_attention" => Ok(true),
@@ -48,18 +50,19 @@ pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     };
 
     let texts = Texts::input(g);
-    let positions = texts.positions(g);
-    let all_rotary = Rotary::new(g, &positions, heads, base("full_attention", "global_rope_theta", 160_000.0)?);
-    let near_rotary = Rotary::new(g, &positions, heads, base("sliding_attention", "local_rope_theta", 10_000.0)?);
-    let padding = texts.hide_padding(g);
-    // the configuration has the width of the whole window
-    let distant = hide_distant(g, &positions, config.size_or("local_attention", 128)? / 2);
-    let distant = g.add(&distant, &padding);
-
     let words = config.size(&["vocab_size"])?;
     let table = g.weight(&format!("{prefix}embeddings.tok_embeddings.weight"), &[words, hidden])?;
     let x = g.rows(&table, &texts.ids);
     let mut x = g.layer_norm(&x, &format!("{prefix}embeddings.norm"), hidden, epsilon, norm_bias)?;
+    let positions = texts.positions(g);
+    let all_base = base("full_attention", "global_rope_theta", 160_000.0)?;
+    let near_base = base("sliding_attention", "local_rope_theta", 10_000.0)?;
+    let all_rotary = Rotary::new(config, g, &positions, heads, all_base)?;
+    let near_rotary = Rotary::new(config, g, &positions, heads, near_base)?;
+    let padding = texts.hide_padding(g);
+    // the configuration has the width of the whole window
+    let distant = hide_distant(g, &positions, config.size_or("local_attention", 128)? / 2);
+    let distant = g.add(&distant, &padding);
     for (number, sees_all) in layers(config)?.into_iter().enumerate() {
         let name = |name: &str| format!("{prefix}layers.{number}.{name}");
         let (rotary, unseen) = if sees_all { (&all_rotary, &padding) } else { (&near_rotary, &distant) };

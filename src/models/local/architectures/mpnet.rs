@@ -27,7 +27,8 @@ pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let positions = bert::positions_behind_padding(config, g, &texts)?;
     let x = bert::words(config, g, &embeddings, &texts, shape.hidden)?;
     let x = bert::with_positions(config, g, &embeddings, &x, &positions, shape.hidden)?;
-    let mut x = g.layer_norm(&x, &format!("{embeddings}LayerNorm"), shape.hidden, shape.epsilon, Bias::Added)?;
+    let mut x =
+        g.layer_norm(&x, &format!("{embeddings}LayerNorm"), shape.hidden, shape.epsilon, Bias::Added)?;
 
     let padding = texts.hide_padding(g);
     let scores = distance_scores(config, g, prefix, &texts, shape.heads.count)?;
@@ -53,7 +54,8 @@ fn distance_scores(
     let name = format!("{prefix}encoder.relative_attention_bias.weight");
     let table = g.weight(&name, &[buckets, heads])?;
     if buckets < 4 {
-        return config.unsupported(&format!("relative_attention_num_buckets is {buckets}, expected 4 at least"));
+        return config
+            .unsupported(&format!("relative_attention_num_buckets is {buckets}, expected 4 at least"));
     }
     // the bucket of each distance that there can be, from the lowest on
     let most = signed(config.size(&["max_position_embeddings"])?);

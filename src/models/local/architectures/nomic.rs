@@ -36,8 +36,6 @@ pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let down_bias = Bias::from(config.flag_or("mlp_fc2_bias", false)?);
 
     let texts = Texts::input(g);
-    let positions = texts.positions(g);
-    let rotary = Rotary::new(g, &positions, heads, base);
     let embeddings = format!("{prefix}embeddings.");
     let mut x = bert::words(config, g, &embeddings, &texts, hidden)?;
     if let Some(kinds) = config.count("type_vocab_size", 2)? {
@@ -47,6 +45,8 @@ pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
         x = g.add(&x, &kinds);
     }
     let mut x = g.layer_norm(&x, &format!("{prefix}emb_ln"), hidden, epsilon, Bias::Added)?;
+    let positions = texts.positions(g);
+    let rotary = Rotary::new(config, g, &positions, heads, base)?;
     let padding = texts.hide_padding(g);
     for number in 0..config.size(&["n_layer", "num_hidden_layers"])? {
         let name = |name: &str| format!("{prefix}encoder.layers.{number}.{name}");

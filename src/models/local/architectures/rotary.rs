@@ -1,8 +1,10 @@
 //! Rotary positions (Su et al. 2021): each pair of numbers of a query or a key is turned by an angle that grows with the
 //! token's position.
 use super::builder::{Attribute, GraphBuilder, Value};
+use super::config::Config;
 use super::layers::Heads;
 use super::onnx::DataType;
+use crate::error::Result;
 
 /// The sine and cosine of each angle: `[sequence, half of a head]`.
 pub(super) struct Rotary {
@@ -12,7 +14,16 @@ pub(super) struct Rotary {
 
 impl Rotary {
     /// `base`: the slowest pair turns by about 1 / base a position.
-    pub(super) fn new(g: &mut GraphBuilder, positions: &Value, heads: Heads, base: f32) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        g: &mut GraphBuilder,
+        positions: &Value,
+        heads: Heads,
+        base: f32,
+    ) -> Result<Self> {
+        if !heads.size.is_multiple_of(2) {
+            return config.unsupported(&format!("a head has {} numbers, which are no pairs", heads.size));
+        }
         #[expect(clippy::cast_precision_loss, reason = "a head has far fewer numbers than 2^24")]
         let speed = |pair: usize| 1.0 / base.powf((2 * pair) as f32 / heads.size as f32);
         let speeds = (0..heads.size / 2).map(speed).collect();
@@ -20,7 +31,7 @@ impl Rotary {
         let positions = g.cast(positions, DataType::Float);
         let positions = g.unsqueeze(&positions, &[1]);
         let angles = g.multiply(&positions, &speeds);
-        Self { cos: g.op("Cos", &[&angles], &[]), sin: g.op("Sin", &[&angles], &[]) }
+        Ok(Self { cos: g.op("Cos", &[&angles], &[]), sin: g.op("Sin", &[&angles], &[]) })
     }
 
     /// Turns `[batch, head, sequence, part]`; number i of a head is paired with the one half a head behind it.

@@ -54,7 +54,8 @@ pub(in super::super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_file() {
         return Ok(Vec::new());
     }
-    let failed = |error: &dyn std::fmt::Display| Error::Query(format!("cannot use {}: {error}", path.display()));
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Query(format!("cannot use {}: {error}", path.display()));
     let index = std::fs::read(&path).map_err(|error| failed(&error))?;
     let index: Index = serde_json::from_slice(&index).map_err(|error| failed(&error))?;
     let mut names: Vec<String> = index.weight_map.into_values().collect();
@@ -104,7 +105,10 @@ impl TensorFiles {
                 .map_err(|error| Error::Query(format!("cannot use {}: {error}", file.display())))?
             {
                 if weights.tensors.insert(tensor.clone(), at).is_some() {
-                    return query_err!("cannot use {}: another file has a tensor '{tensor}' too", file.display());
+                    return query_err!(
+                        "cannot use {}: another file has a tensor '{tensor}' too",
+                        file.display()
+                    );
                 }
             }
         }
@@ -165,10 +169,13 @@ fn header(path: &Path, name: &str) -> Result<Vec<(String, Tensor)>, String> {
     let mut file = File::open(path).map_err(|error| error.to_string())?;
     let bytes = file.metadata().map_err(|error| error.to_string())?.len();
     let mut length = [0; 8];
-    file.read_exact(&mut length).map_err(|_| format!("it has {bytes} bytes, too few for a safetensors file"))?;
+    file.read_exact(&mut length)
+        .map_err(|_| format!("it has {bytes} bytes, too few for a safetensors file"))?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER || length > bytes - 8 {
-        return Err(format!("it says that its header has {length} bytes: it is damaged, or no safetensors file"));
+        return Err(format!(
+            "it says that its header has {length} bytes: it is damaged, or no safetensors file"
+        ));
     }
     let mut json = Vec::new();
     file.take(length).read_to_end(&mut json).map_err(|error| error.to_string())?;
@@ -176,7 +183,9 @@ fn header(path: &Path, name: &str) -> Result<Vec<(String, Tensor)>, String> {
     let start = 8 + length;
     let expected = start + metadata.data_len() as u64;
     if expected != bytes {
-        return Err(format!("it has {bytes} bytes, expected {expected} by its header: it is cut short or damaged"));
+        return Err(format!(
+            "it has {bytes} bytes, expected {expected} by its header: it is cut short or damaged"
+        ));
     }
     let tensors = metadata.tensors().into_iter().map(|(tensor, info)| {
         let (from, to) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);

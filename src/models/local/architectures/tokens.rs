@@ -44,7 +44,8 @@ struct Model {
 
 fn read<T: DeserializeOwned + Default>(folder: &Path, file: &str) -> Result<T> {
     let path = folder.join(file);
-    let failed = |error: &dyn std::fmt::Display| Error::Query(format!("cannot use {}: {error}", path.display()));
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Query(format!("cannot use {}: {error}", path.display()));
     match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(&error)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(T::default()),
