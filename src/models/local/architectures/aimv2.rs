@@ -1,5 +1,5 @@
-//! AIMv2 (Fini et al. 2024), the models tuned with texts ("lit"): an encoder of texts and one of images into one space.
-//! Tensors are called as the transformers library calls them, or as the authors' own files do.
+//! `AIMv2` (Fini et al. 2024), the models tuned with texts ("lit"): an encoder of texts and one of images, into one
+//! space. Tensors are called as the transformers library calls them, or as the authors' own files do.
 use super::Outline;
 use super::builder::{Bias, GraphBuilder, Side, Value};
 use super::config::Config;

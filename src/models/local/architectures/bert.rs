@@ -1,5 +1,5 @@
-//! BERT (Devlin et al. 2018) and its descendants of the same layers: RoBERTa and XLM-RoBERTa, which number positions
-//! otherwise.
+//! BERT (Devlin et al. 2018) and its descendants of the same layers: `RoBERTa` and `XLM-RoBERTa`, which number
+//! positions otherwise.
 use super::Outline;
 use super::builder::{Bias, GraphBuilder, Value};
 use super::config::Config;
@@ -18,7 +18,7 @@ const NAMES: Names = Names {
     forward_norm: "output.LayerNorm",
 };
 
-/// The number of the padding token of RoBERTa and MPNet, where the configuration does not say it.
+/// The number of the padding token of `RoBERTa` and `MPNet`, where the configuration does not say it.
 const PADDING: i64 = 1;
 
 pub(super) fn outline(config: &Config) -> Result<Outline> {
@@ -48,7 +48,7 @@ pub(super) fn build_roberta(config: &Config, g: &mut GraphBuilder) -> Result<()>
     encoder(config, g, prefix, &texts, &positions)
 }
 
-/// RoBERTa's positions: those of tokens are counted from behind the number of the padding token, which is itself the
+/// `RoBERTa`'s positions: those of tokens are counted from behind the number of the padding token, which is itself the
 /// position of padding.
 pub(super) fn positions_behind_padding(
     config: &Config,

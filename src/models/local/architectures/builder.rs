@@ -52,7 +52,7 @@ impl From<bool> for Bias {
 
 /// See the [module](self).
 ///
-/// TensorFiles become initialisers that refer to the bytes of the safetensors files, in the file's own type: a `Cast` to
+/// Weights become initialisers that refer to the bytes of the safetensors files, in the file's own type: a `Cast` to
 /// 32-bit floats and the `Transpose` of a linear layer are nodes, which ONNX Runtime computes once as it optimises.
 #[derive(Debug)]
 pub(super) struct GraphBuilder<'a> {

@@ -6,7 +6,7 @@ use super::images::Images;
 use super::layers::{End, Heads, Layer, Names, Shape, Texts, hide_later};
 use crate::error::Result;
 
-/// The tensors of a layer, which SigLIP's are called like.
+/// The tensors of a layer, which `SigLIP`'s are called like.
 pub(super) const NAMES: Names = Names {
     query: "self_attn.q_proj",
     key: "self_attn.k_proj",

@@ -1,4 +1,4 @@
-//! DistilBERT (Sanh et al. 2019): BERT without types of tokens, under other names.
+//! `DistilBERT` (Sanh et al. 2019): BERT without types of tokens, under other names.
 use super::Outline;
 use super::bert;
 use super::builder::{Bias, GraphBuilder};

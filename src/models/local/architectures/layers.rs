@@ -1,5 +1,5 @@
 //! What the families share: the inputs of text and image encoders, attention (Vaswani et al. 2017), and layers that
-//! normalise after (BERT) or before (ViT) their two blocks.
+//! normalise after (BERT) or before (`ViT`) their two blocks.
 use super::builder::{Attribute, Bias, GraphBuilder, Side, Value, signed};
 use super::config::Config;
 use super::onnx::DataType;
@@ -240,7 +240,7 @@ impl Layer<'_> {
         self.norm(g, &sum, self.names.forward_norm)
     }
 
-    /// Normalises each block's input, as ViT does.
+    /// Normalises each block's input, as `ViT` does.
     pub(super) fn norm_before(
         &self,
         g: &mut GraphBuilder,

@@ -1,4 +1,4 @@
-//! ModernBERT (Warner et al. 2024): layers that normalise first, rotary positions, gated feed-forward blocks, and
+//! `ModernBERT` (Warner et al. 2024): layers that normalise first, rotary positions, gated feed-forward blocks, and
 //! attention to near tokens only in most layers.
 use super::Outline;
 use super::builder::{Bias, GraphBuilder};

@@ -1,4 +1,4 @@
-//! MPNet (Song et al. 2020): BERT's layers, positions as RoBERTa's, and a score for each distance between tokens.
+//! `MPNet` (Song et al. 2020): BERT's layers, positions as `RoBERTa`'s, and a score for each distance between tokens.
 use super::bert;
 use super::builder::{Bias, GraphBuilder, Value, signed};
 use super::config::Config;

@@ -37,10 +37,11 @@ impl Rotary {
     /// Turns `[batch, head, sequence, part]`; number i of a head is paired with the one half a head behind it.
     pub(super) fn turn(&self, g: &mut GraphBuilder, x: &Value) -> Value {
         let [first, second] = g.split(x);
-        let (a, b) = (g.multiply(&first, &self.cos), g.multiply(&second, &self.sin));
-        let (c, d) = (g.multiply(&second, &self.cos), g.multiply(&first, &self.sin));
-        let (first, second) = (g.op("Sub", &[&a, &b], &[]), g.add(&c, &d));
-        g.op("Concat", &[&first, &second], &[("axis", Attribute::Int(-1))])
+        let (kept, taken) = (g.multiply(&first, &self.cos), g.multiply(&second, &self.sin));
+        let turned_first = g.op("Sub", &[&kept, &taken], &[]);
+        let (kept, added) = (g.multiply(&second, &self.cos), g.multiply(&first, &self.sin));
+        let turned_second = g.add(&kept, &added);
+        g.op("Concat", &[&turned_first, &turned_second], &[("axis", Attribute::Int(-1))])
     }
 
     /// Attention of the three parts of `x`, `[batch, sequence, 3 * vector]`, with queries and keys turned.

@@ -1,4 +1,4 @@
-//! SigLIP (Zhai et al. 2023) and those of SigLIP 2 (Tschannen et al. 2025) of a fixed image size: two encoders into one
+//! `SigLIP` (Zhai et al. 2023) and those of `SigLIP` 2 (Tschannen et al. 2025) of a fixed image size: two encoders into one
 //! space, texts always padded to the same length and padding not hidden, images pooled by attention.
 use super::Outline;
 use super::builder::{Attribute, Bias, GraphBuilder, Side, Value, signed};

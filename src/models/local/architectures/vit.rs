@@ -1,4 +1,4 @@
-//! ViT (Dosovitskiy et al. 2021).
+//! `ViT` (Dosovitskiy et al. 2021).
 use super::Outline;
 use super::bert;
 use super::builder::{Bias, GraphBuilder};
