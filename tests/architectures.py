@@ -376,6 +376,7 @@ def static(folder, **options):
         options["weights"] = generator.random(made.get_vocab_size())
     config = {"model_type": "model2vec", "architectures": ["StaticModel"], "hidden_dim": 16}
     StaticModel(vectors, made, config, **options).save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
     write_text(folder, made, "[PAD]", 512)
     # in 32-bit floats: the library rounds to the type of the table
     expect(folder, StaticModel(vectors.astype(np.float32), made, config, **options).encode(TEXTS))
