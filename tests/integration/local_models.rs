@@ -306,7 +306,7 @@ fn a_broken_graph_and_a_missing_file_name_the_file() {
 }
 
 /// The cache folder that the tests use.
-pub fn home_of_the_tests() -> PathBuf {
+pub(crate) fn home_of_the_tests() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let xdg = set("XDG_CACHE_HOME").filter(|cache| cache.is_absolute());
     set("SEMSQL_HOME")

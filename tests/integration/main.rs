@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod access;
+mod architectures;
 mod cli;
 #[cfg(feature = "cloud")]
 mod clouds;

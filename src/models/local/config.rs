@@ -3,7 +3,8 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::folder::ModelFolder;
+use super::architectures::{self, Outline};
+use super::folder::{ModelFolder, Tower, Weights};
 use super::layers::Layer;
 use super::pooling::Pooling;
 use crate::error::{Error, Result, query_err};
@@ -107,6 +108,17 @@ impl Config {
     }
 }
 
+/// What the builders of graphs know of an encoder, if they know its family. Where it has a graph already, what they cannot
+/// build is no error.
+fn outline(folder: &ModelFolder, tower: Tower) -> Result<Option<Outline>> {
+    let outline = architectures::Config::read(&folder.path(""))
+        .and_then(|config| architectures::outline(&config, tower));
+    match folder.weights(tower) {
+        Ok(Weights::Safetensors(..)) => outline,
+        _ => Ok(outline.ok().flatten()),
+    }
+}
+
 /// How a text model is used, from its files.
 #[derive(Debug)]
 pub(super) struct TextConfig {
@@ -121,6 +133,8 @@ pub(super) struct TextConfig {
     /// Whether shorter texts are filled up to it.
     pub(super) pads_to_length: bool,
     pub(super) pad_token: u32,
+    /// Whether a text has the tokens that the tokenizer puts around it.
+    pub(super) special_tokens: bool,
     /// The token that fills up texts, as the tokenizer calls it.
     pub(super) padding: Option<String>,
     pub(super) lowercase: bool,
@@ -141,9 +155,10 @@ impl TextConfig {
         let towers = config.two_towers();
         let of_text = config.text.as_deref().unwrap_or(&config);
         let of_pooling = Pooling::of_modules(folder, &modules)?;
-        let stated = towers
-            .as_ref()
-            .map(|towers| config.shared_dimensions(towers))
+        let outline = outline(folder, Tower::Text)?;
+        let stated = outline
+            .map(|outline| outline.dimensions)
+            .or_else(|| towers.as_ref().map(|towers| config.shared_dimensions(towers)))
             .or_else(|| of_text.token_dimensions());
         let (pooling, pooled) = of_pooling.unwrap_or_default();
         let Some(token_dimensions) = stated.or(pooled) else {
@@ -163,7 +178,8 @@ impl TextConfig {
         let (layers, dimensions) = Layer::read_all(folder, &modules, pooling.dimensions(token_dimensions))?;
         let limits: SentenceBert = folder.read_json("sentence_bert_config.json")?.unwrap_or_default();
         let tokenizer: TokenizerConfig = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
-        let own = of_text.max_positions().or(towers.as_ref().map(|towers| towers.max_tokens));
+        let positions = outline.map_or_else(|| of_text.max_positions(), |outline| outline.max_tokens);
+        let own = positions.or(towers.as_ref().map(|towers| towers.max_tokens));
         let max_tokens = [limits.max_seq_length, tokenizer.max_tokens(), own].into_iter().flatten().min();
         let max_tokens = max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
         // a text has two special tokens, and something between them
@@ -185,6 +201,7 @@ impl TextConfig {
             max_tokens,
             pads_to_length: towers.is_some_and(|towers| towers.pads_to_length),
             pad_token: of_text.pad_token_id.or(config.pad_token_id).unwrap_or(0),
+            special_tokens: outline.is_none_or(|outline| outline.special_tokens),
             lowercase: limits.do_lower_case,
             keeps_end: tokenizer.truncation_side.as_deref() == Some("left"),
             padding: tokenizer.pad_token.as_ref().map(|token| token.text().to_owned()),
@@ -312,9 +329,10 @@ struct SentenceTransformers {
 pub(super) fn image_space(folder: &ModelFolder) -> Result<(EmbeddingSpace, Option<Vec<usize>>)> {
     let config = Config::read(folder)?;
     let last = || config.hidden_sizes.as_ref().and_then(|sizes| sizes.last().copied());
-    let dimensions = match config.two_towers() {
-        Some(towers) => Some(config.shared_dimensions(&towers)),
-        None => config.projection_dim.or(config.hidden_dim).or(config.hidden_size).or_else(last),
+    let dimensions = match (outline(folder, Tower::Image)?, config.two_towers()) {
+        (Some(outline), _) => Some(outline.dimensions),
+        (None, Some(towers)) => Some(config.shared_dimensions(&towers)),
+        (None, None) => config.projection_dim.or(config.hidden_dim).or(config.hidden_size).or_else(last),
     };
     let dimensions = dimensions.ok_or_else(|| {
         Error::Query(format!(

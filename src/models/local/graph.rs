@@ -9,13 +9,52 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor};
 
-use super::folder::Weights;
+use super::architectures::{self, Built};
+use super::folder::{Tower, Weights};
 use super::{optimized, runtime};
 use crate::error::{Error, Result, query_err};
 use crate::models::external_data::external_files;
 use crate::models::{Device, LocalOptions};
 
-/// A graph in a file, which is not read before a session is opened.
+/// A graph as it is before ONNX Runtime optimises it.
+#[derive(Debug)]
+pub(super) enum Original<'a> {
+    File(&'a Path),
+    Built { folder: &'a Path, tower: Tower, files: Vec<PathBuf>, built: Built },
+}
+
+impl<'a> Original<'a> {
+    /// For weights without a graph this builds one. An error unless all files of a graph are there.
+    fn of(weights: &'a Weights) -> Result<Self> {
+        match weights {
+            Weights::Onnx(path) => {
+                check_files(path)?;
+                Ok(Self::File(path))
+            }
+            Weights::Safetensors(folder, tower) => Ok(Self::Built {
+                folder,
+                tower: *tower,
+                files: architectures::files(folder)?,
+                built: architectures::build(folder, *tower)?,
+            }),
+        }
+    }
+
+    /// A session over it.
+    pub(super) fn commit(&self, mut builder: SessionBuilder) -> ort::Result<Session> {
+        match self {
+            Self::File(path) => builder.commit_from_file(path),
+            Self::Built { built, .. } => {
+                let folder = built.folder.to_string_lossy();
+                builder
+                    .with_config_entry("session.model_external_initializers_file_folder_path", folder)?
+                    .commit_from_memory(&built.onnx)
+            }
+        }
+    }
+}
+
+/// A graph, of which nothing is read before a session is opened.
 #[derive(Debug)]
 pub(super) struct Graph {
     weights: Weights,
@@ -78,26 +117,20 @@ impl Graph {
         if self.on_gpu.get() == Some(&true) { 1 } else { usize::MAX }
     }
 
-    /// The file of the graph.
-    fn path(&self) -> Result<PathBuf> {
+    /// What to name in errors.
+    fn path(&self) -> &Path {
         match &self.weights {
-            Weights::Onnx(path) => Ok(path.clone()),
-            Weights::Safetensors(folder, _) => query_err!(
-                "the model in {} has weights in safetensors and no ONNX graph, which cannot be built from them yet: \
-                 `optimum-cli export onnx` writes one",
-                folder.display()
-            ),
+            Weights::Onnx(path) | Weights::Safetensors(path, _) => path,
         }
     }
 
     /// Another session. On the processor it has one thread, and sessions share the weights' memory where the optimised
     /// graph can be cached.
     pub(super) fn open(&self) -> Result<Session> {
-        let path = self.path()?;
-        check_files(&path)?;
+        let original = Original::of(&self.weights)?;
         let environment = runtime::environment()?;
         if runtime::may_use_cuda(self.options.device)? {
-            match Self::open_on_gpu(&path, &environment) {
+            match self.open_on_gpu(&original, &environment) {
                 Ok(session) => {
                     let _ = self.on_gpu.set(true);
                     return Ok(session);
@@ -118,17 +151,16 @@ impl Graph {
                     .build()])?;
             Ok::<SessionBuilder, ort::Error>(builder)
         };
-        if let Some(session) = optimized::open(&path, builder) {
+        if let Some(session) = optimized::open(&original, builder) {
             return Ok(session);
         }
-        let plain = || {
-            let builder = builder()?.with_optimization_level(GraphOptimizationLevel::All)?;
-            { builder }.commit_from_file(&path)
-        };
-        plain().map_err(|error| not_loaded(&path, &error))
+        let plain = || original.commit(builder()?.with_optimization_level(GraphOptimizationLevel::All)?);
+        plain().map_err(|error: ort::Error| {
+            Error::Query(format!("cannot load the model {}: {error}", self.path().display()))
+        })
     }
 
-    fn open_on_gpu(path: &Path, environment: &Environment) -> Result<Session> {
+    fn open_on_gpu(&self, original: &Original<'_>, environment: &Environment) -> Result<Session> {
         let open = || {
             // numbers as the processor's: not those of 19 bits that tensor cores are fastest with
             let gpu = ep::CUDA::default().with_tf32(false).build().error_on_failure();
@@ -136,12 +168,12 @@ impl Graph {
                 .with_memory_pattern(false)?
                 .with_execution_providers([gpu])?
                 .with_optimization_level(GraphOptimizationLevel::All)?;
-            { builder }.commit_from_file(path)
+            original.commit(builder)
         };
         open().map_err(|error: ort::Error| {
             Error::Query(format!(
                 "cannot load the model {} on a GPU: {error}; SET semantic.device = 'cpu' does without",
-                path.display()
+                self.path().display()
             ))
         })
     }
@@ -155,9 +187,7 @@ impl Graph {
         outputs: &[&str],
         read: impl FnOnce(&[usize], &[f32]) -> Result<T>,
     ) -> Result<T> {
-        let path = match &self.weights {
-            Weights::Onnx(path) | Weights::Safetensors(path, _) => path.display(),
-        };
+        let path = self.path().display();
         let failed = |error: &dyn Display| Error::Data(format!("cannot run {path}: {error}"));
         let asked: Vec<&str> = session.inputs().iter().map(Outlet::name).collect();
         if let Some(unknown) = asked.iter().find(|asked| inputs.iter().all(|input| input.name != **asked)) {
@@ -190,8 +220,4 @@ fn check_files(graph: &Path) -> Result<()> {
         ),
         None => Ok(()),
     }
-}
-
-fn not_loaded(path: &Path, error: &ort::Error) -> Error {
-    Error::Query(format!("cannot load the model {}: {error}", path.display()))
 }

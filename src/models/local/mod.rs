@@ -30,6 +30,7 @@ use super::{
 };
 use crate::error::{Result, query_err};
 
+mod architectures;
 mod config;
 mod cut;
 mod folder;
@@ -188,6 +189,7 @@ pub fn remove(model: &str) -> Result<String> {
             optimized::forget(&file.path());
         }
     }
+    optimized::forget(&found.folder);
     cache.remove(&found)?;
     Ok(found.name)
 }

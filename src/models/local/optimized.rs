@@ -13,6 +13,8 @@ use std::time::UNIX_EPOCH;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
+use super::folder::Tower;
+use super::graph::Original;
 use super::home;
 
 const GRAPH: &str = "model.onnx";
@@ -24,12 +26,15 @@ const LAYOUT: u32 = 1;
 /// Held by the one that makes an optimised form: two of a process would write over each other.
 static MAKING: Mutex<()> = Mutex::new(());
 
-/// A session over the optimised form of the graph in `path`, which is made where it is not there. `None` where that
+/// A session over the optimised form of a graph, which is made where it is not there. `None` where that
 /// does not work, for example as the cache folder cannot be written: then the graph itself can still be loaded.
 ///
 /// `builder` makes the builders of sessions. Disk: about the size of the model, once more, for each of its graphs.
-pub(super) fn open(path: &Path, builder: impl Fn() -> ort::Result<SessionBuilder>) -> Option<Session> {
-    let folder = folder(&home::home(), path).ok()?;
+pub(super) fn open(
+    original: &Original,
+    builder: impl Fn() -> ort::Result<SessionBuilder>,
+) -> Option<Session> {
+    let folder = folder(&home::home(), original).ok()?;
     let load = || {
         let optimized = builder()?.with_optimization_level(GraphOptimizationLevel::Disable)?;
         { optimized }.commit_from_file(folder.join(GRAPH))
@@ -43,36 +48,53 @@ pub(super) fn open(path: &Path, builder: impl Fn() -> ort::Result<SessionBuilder
     if let Some(session) = load_if_made() {
         return Some(session);
     }
-    make(path, &folder, &builder).ok()?;
+    make(original, &folder, &builder).ok()?;
     load().ok()
 }
 
-/// Deletes the optimised form of a graph.
+/// Deletes the optimised form of a graph in a file, or of those built for a folder of weights.
 pub(super) fn forget(path: &Path) {
     if let Ok(path) = fs::canonicalize(path) {
-        let _ = fs::remove_dir_all(of_graph(&home::home(), &path));
+        for tower in [None, Some(Tower::Text), Some(Tower::Image)] {
+            let _ = fs::remove_dir_all(of_graph(&home::home(), &path, tower));
+        }
     }
 }
 
 /// Where the optimised form of a graph is: one folder for the graph, in it one for its contents, the version of ONNX
 /// Runtime and the processor.
-fn folder(home: &Path, path: &Path) -> io::Result<PathBuf> {
-    let path = fs::canonicalize(path)?;
+fn folder(home: &Path, original: &Original) -> io::Result<PathBuf> {
     let mut contents = DefaultHasher::new();
+    let (path, tower, files) = match original {
+        Original::File(path) => {
+            let path = fs::canonicalize(path)?;
+            let files = files(&path)?;
+            (path, None, files)
+        }
+        Original::Built { folder, tower, files, built } => {
+            // it depends on the configuration, on what the files of weights say of themselves, and on how it is built
+            built.onnx.hash(&mut contents);
+            (fs::canonicalize(folder)?, Some(*tower), files.clone())
+        }
+    };
     LAYOUT.hash(&mut contents);
     ort::info().hash(&mut contents);
     processor().hash(&mut contents);
-    for file in files(&path)? {
+    for file in files {
         let metadata = fs::metadata(&file)?;
         let modified = metadata.modified()?.duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
         (file, metadata.len(), modified).hash(&mut contents);
     }
-    Ok(of_graph(home, &path).join(format!("{:016x}", contents.finish())))
+    Ok(of_graph(home, &path, tower).join(format!("{:016x}", contents.finish())))
 }
 
-fn of_graph(home: &Path, path: &Path) -> PathBuf {
+/// Without a tower for a graph in a file.
+fn of_graph(home: &Path, path: &Path, tower: Option<Tower>) -> PathBuf {
     let mut graph = DefaultHasher::new();
     path.hash(&mut graph);
+    if let Some(tower) = tower {
+        tower.hash(&mut graph);
+    }
     home.join("optimized").join(format!("{:016x}", graph.finish()))
 }
 
@@ -111,7 +133,7 @@ fn processor() -> Vec<&'static str> {
 
 /// Writes the optimised form of a graph, completely or not at all. Of one graph only the newest form is kept.
 fn make(
-    path: &Path,
+    original: &Original,
     folder: &Path,
     builder: &impl Fn() -> ort::Result<SessionBuilder>,
 ) -> Result<(), Box<dyn std::error::Error>> {
@@ -120,7 +142,7 @@ fn make(
     // of a process of the same number that was interrupted
     let _ = fs::remove_dir_all(&unfinished);
     fs::create_dir_all(&unfinished)?;
-    let written = write(path, &unfinished, builder).and_then(|()| {
+    let written = write(original, &unfinished, builder).and_then(|()| {
         for entry in fs::read_dir(parent)?.flatten() {
             if entry.path() != unfinished {
                 fs::remove_dir_all(entry.path())?;
@@ -135,17 +157,17 @@ fn make(
 }
 
 fn write(
-    path: &Path,
+    original: &Original,
     folder: &Path,
     builder: &impl Fn() -> ort::Result<SessionBuilder>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut builder = builder()?
+    let builder = builder()?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_optimized_model_path(folder.join(GRAPH))?
         .with_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS)?
         .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")?
         .with_config_entry("session.save_external_prepacked_constant_initializers", "1")?;
-    drop(builder.commit_from_file(path)?);
+    drop(original.commit(builder)?);
     // a graph without large weights has no file of them
     for file in [GRAPH, WEIGHTS].map(|name| folder.join(name)).into_iter().filter(|file| file.is_file()) {
         File::open(file)?.sync_all()?;

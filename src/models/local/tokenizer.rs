@@ -1,7 +1,7 @@
 //! From texts to tokens, as the tokenizer of a model's own library does it.
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::utils::truncation::TruncationDirection;
-use tokenizers::{Encoding, PostProcessor, Tokenizer};
+use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper, Tokenizer};
 
 use super::config::TextConfig;
 use super::folder::ModelFolder;
@@ -55,6 +55,9 @@ impl TextTokenizer {
                 wanted.tokenize_chinese_chars.unwrap_or(letters.handle_chinese_chars);
             letters.strip_accents = wanted.strip_accents.or(letters.strip_accents);
             tokenizer.with_normalizer(Some(letters)).map_err(failed)?;
+        }
+        if !config.special_tokens {
+            tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         }
         let special = tokenizer.get_post_processor().map_or(0, |added| added.added_tokens(false));
         if config.max_tokens <= special {

@@ -44,8 +44,14 @@ fn embedder(server: &Server, options: &[(&str, &str)]) -> Arc<dyn TextEmbedder> 
         remote.set(&format!("test.{option}"), value).unwrap();
     }
     let local = LocalOptions::default();
-    let request =
-        ModelRequest { model: "m".to_owned(), dimensions: Some(3), input_type: None, local, remote };
+    let request = ModelRequest {
+        model: "m".to_owned(),
+        dimensions: Some(3),
+        input_type: None,
+        local,
+        remote,
+        files: Arc::default(),
+    };
     Registry::default().text_embedder(Some("test"), "test", request).unwrap().embedder
 }
 
