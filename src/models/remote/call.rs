@@ -17,6 +17,7 @@ use super::pace::{LONGEST_PAUSE, backoff};
 use super::protocol::{Input, Kind, Limits, Model, Protocol};
 use super::secret::Key;
 use super::sending::Sending;
+use super::tokens::credible;
 use super::vectors::Answer;
 use crate::blocking::{blocking, spawned};
 use crate::error::{Error, Result};
@@ -28,6 +29,9 @@ const LONGEST_START: Duration = Duration::from_secs(2);
 
 /// A longer answer is not read between others' work: a million bytes of JSON take milliseconds.
 const LONG_ANSWER: usize = 1 << 20;
+
+/// Some count an image as that many tokens, however small it is.
+const TOKENS_OF_IMAGE: usize = 4096;
 
 /// The longest part of an input that an error shows.
 const LONGEST_INPUT: usize = 60;
@@ -103,8 +107,7 @@ impl Target {
                 caller.begin_request(sending.tokens, sending.failures().0 > 0)?;
                 let failure = match self.exchange(&sending).await {
                     Ok(answer) => {
-                        // nothing is embedded for nothing: 0 says that nobody counted
-                        let used = answer.tokens.filter(|tokens| *tokens > 0);
+                        let used = credible(answer.tokens, self.expected_tokens(&sending));
                         caller.end_request(sending.tokens, used.unwrap_or(sending.tokens));
                         sending.succeed(answer.embeddings, used);
                         return Ok(());
@@ -247,6 +250,14 @@ impl Target {
             self.protocol.answer(&self.model, &reply.body, inputs)
         };
         answer.map_err(Failure::of_malformed)
+    }
+
+    /// About how many tokens the endpoint reads, which counts images as it likes.
+    fn expected_tokens(&self, sending: &Sending) -> usize {
+        match self.model.kind {
+            Kind::Text => sending.tokens,
+            Kind::Image => sending.tokens.max(sending.jobs.len().saturating_mul(TOKENS_OF_IMAGE)),
+        }
     }
 
     fn stopped(&self, stopped: Stopped) -> Error {

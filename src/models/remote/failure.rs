@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use url::{Host, Url};
 
-use super::headers::Told;
+use super::headers::{LONGEST_WAIT, Told};
 use super::secret::Key;
 use super::vectors::Malformed;
 
@@ -134,7 +134,8 @@ impl Said {
             message: message.map(ToOwned::to_owned),
             wait: details
                 .filter_map(|detail| detail["retryDelay"].as_str()?.strip_suffix('s')?.parse().ok())
-                .find_map(|seconds: f64| Duration::try_from_secs_f64(seconds).ok()),
+                .find_map(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
+                .map(|wait| wait.min(LONGEST_WAIT)),
         }
     }
 
