@@ -192,9 +192,10 @@ impl Target {
         reason: &str,
         caller: &dyn Caller,
     ) -> Result<bool> {
-        if !sending.is_alone() || sending.jobs[0].alone || !sending.suspects_the_query(reason) {
+        if !sending.is_alone() || sending.jobs[0].alone {
             return Ok(false);
         }
+        let Some(_suspicion) = sending.suspects_the_query(reason) else { return Ok(false) };
         sending.end();
         let (sending, probed) = (&*sending, sending.probed());
         let plain = || async move {

@@ -177,6 +177,7 @@ impl Endpoint {
         line.begin(state.turn);
         if line.calls == 0 {
             line.failed = None;
+            line.suspicions = 0;
         }
         line.calls += 1;
         line.max_in_flight = max_in_flight.max(1);

@@ -28,6 +28,8 @@ pub(super) struct Line {
     pub(super) sent: usize,
     /// Since when it could have sent something and did not.
     pub(super) due: Option<Instant>,
+    /// Calls that ask whether the query is to blame. Nothing else is sent before they know.
+    pub(super) suspicions: usize,
     /// Why the query can have no vectors of the model; others may.
     pub(super) failed: Option<Error>,
     pub(super) known: Known,
@@ -35,7 +37,7 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn may_send(&self) -> bool {
-        !self.waiting.is_empty() && self.in_flight < self.max_in_flight
+        !self.waiting.is_empty() && self.in_flight < self.max_in_flight && self.suspicions == 0
     }
 
     /// Something is about to wait here at a turn of the endpoint, the tokens that the line had sent whose request was

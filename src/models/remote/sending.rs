@@ -112,9 +112,13 @@ impl Sending {
     }
 
     /// See [`Known::suspects_the_query`](super::line::Known::suspects_the_query).
-    pub(super) fn suspects_the_query(&self, reason: &str) -> bool {
+    pub(super) fn suspects_the_query(&self, reason: &str) -> Option<Suspicion> {
         let mut state = self.endpoint.state();
-        state.lines.get_mut(&self.id).is_some_and(|line| line.known.suspects_the_query(reason))
+        let line = state.lines.get_mut(&self.id)?;
+        line.known.suspects_the_query(reason).then(|| {
+            line.suspicions += 1;
+            Suspicion { endpoint: Arc::clone(&self.endpoint), id: self.id }
+        })
     }
 
     /// Whether the model embeds an input with which nothing is wrong, once the query has asked.
@@ -172,6 +176,21 @@ impl Sending {
         drop(state);
         self.end();
         // who waits for them, and for nothing that is sent, goes on
+        self.endpoint.changed.notify_waiters();
+    }
+}
+
+/// As long as it lives, the query sends nothing new.
+pub(super) struct Suspicion {
+    endpoint: Arc<Endpoint>,
+    id: LineId,
+}
+
+impl Drop for Suspicion {
+    fn drop(&mut self) {
+        if let Some(line) = self.endpoint.state().lines.get_mut(&self.id) {
+            line.suspicions = line.suspicions.saturating_sub(1);
+        }
         self.endpoint.changed.notify_waiters();
     }
 }
