@@ -42,8 +42,8 @@ impl Spend {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let Budget { max_tokens, max_requests } = self.budget;
         let exceeded = [
-            ("max_requests_per_query", max_requests, spent.requests + 1),
-            ("max_tokens_per_query", max_tokens, spent.tokens + tokens),
+            ("max_requests_per_query", max_requests, spent.requests.saturating_add(1)),
+            ("max_tokens_per_query", max_tokens, spent.tokens.saturating_add(tokens)),
         ];
         if let Some((option, max, _)) = exceeded.into_iter().find(|(_, max, next)| *max > 0 && next > max) {
             return query_err!(
@@ -53,15 +53,15 @@ impl Spend {
                 spent.tokens
             );
         }
-        spent.requests += 1;
-        spent.tokens += tokens;
+        spent.requests = spent.requests.saturating_add(1);
+        spent.tokens = spent.tokens.saturating_add(tokens);
         Ok(())
     }
 
     /// A request has taken `used` tokens, not the number that it began with.
     pub(super) fn end(&self, tokens: usize, used: usize) {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.tokens = (spent.tokens + used).saturating_sub(tokens);
+        spent.tokens = spent.tokens.saturating_sub(tokens).saturating_add(used);
     }
 }
 
@@ -85,6 +85,10 @@ mod tests {
         );
         let unlimited = Spend::new(Budget::default());
         unlimited.begin(usize::MAX / 2).unwrap();
+        for used in [usize::MAX, usize::MAX] {
+            unlimited.begin(usize::MAX / 2).unwrap();
+            unlimited.end(usize::MAX / 2, used);
+        }
         assert_ne!(unlimited.query(), spend.query());
     }
 }

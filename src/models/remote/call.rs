@@ -8,6 +8,7 @@ use futures::{FutureExt, StreamExt};
 use reqwest::header::HeaderMap;
 use tokio::time::{Instant, sleep_until};
 
+use super::embedder::plain_input;
 use super::endpoint::{Endpoint, Stopped};
 use super::failure::Failure;
 use super::http;
@@ -17,6 +18,7 @@ use super::pace::{LONGEST_PAUSE, backoff};
 use super::protocol::{Input, Kind, Limits, Model, Protocol};
 use super::secret::Key;
 use super::sending::Sending;
+use super::tokens::credible;
 use super::vectors::Answer;
 use crate::blocking::{blocking, spawned};
 use crate::error::{Error, Result};
@@ -28,6 +30,9 @@ const LONGEST_START: Duration = Duration::from_secs(2);
 
 /// A longer answer is not read between others' work: a million bytes of JSON take milliseconds.
 const LONG_ANSWER: usize = 1 << 20;
+
+/// Some count an image as that many tokens, however small it is.
+const TOKENS_OF_IMAGE: usize = 4096;
 
 /// The longest part of an input that an error shows.
 const LONGEST_INPUT: usize = 60;
@@ -99,12 +104,14 @@ impl Target {
         caller: &'a dyn Caller,
     ) -> BoxFuture<'a, Result<()>> {
         async move {
-            while !sending.jobs.is_empty() {
-                caller.begin_request(sending.tokens, sending.failures().0 > 0)?;
+            // others, who may make more requests, may have sent it before
+            self.give_up(&mut sending, None)?;
+            let mut not_running = None;
+            loop {
+                caller.begin_request(sending.tokens, sending.failures() > 0)?;
                 let failure = match self.exchange(&sending).await {
                     Ok(answer) => {
-                        // nothing is embedded for nothing: 0 says that nobody counted
-                        let used = answer.tokens.filter(|tokens| *tokens > 0);
+                        let used = credible(answer.tokens, self.expected_tokens(&sending));
                         caller.end_request(sending.tokens, used.unwrap_or(sending.tokens));
                         sending.succeed(answer.embeddings, used);
                         return Ok(());
@@ -112,22 +119,42 @@ impl Target {
                     Err(failure) => failure,
                 };
                 caller.end_request(sending.tokens, 0);
+                if !matches!(failure, Failure::NotRunning(_)) {
+                    not_running = None;
+                }
                 let until = match failure {
                     Failure::Again { refused, wait, reason } => {
-                        self.again_at(&mut sending, refused, wait, &reason)
+                        self.again_at(&mut sending, refused, wait, &reason)?
                     }
-                    Failure::NotRunning(reason) => self.again_if_started(&mut sending, &reason),
-                    Failure::Query(reason) => return Err(self.fail_query(&mut sending, &reason)),
-                    Failure::Unclear(reason) if sending.is_alone() && sending.blames_the_query(&reason) => {
+                    Failure::NotRunning(reason) if sending.works() => {
+                        let reason = format!("no server listens any more at {} ({reason})", self.base_url);
+                        self.again_at(&mut sending, false, None, &reason)?
+                    }
+                    Failure::NotRunning(reason) => {
+                        self.again_if_started(&mut sending, &mut not_running, &reason)?
+                    }
+                    Failure::Later { limit, wait, reason } => {
+                        if limit {
+                            sending.pause_model(wait);
+                        }
                         let reason = format!(
-                            "{reason}; inputs that were sent alone were refused alike, and none has a vector: check the \
+                            "{reason}; it asks to wait {} s, longer than the {} s that a query waits: try again later",
+                            wait.as_secs(),
+                            LONGEST_PAUSE.as_secs()
+                        );
+                        return Err(self.fail_query(&mut sending, &reason));
+                    }
+                    Failure::Query(reason) => return Err(self.fail_query(&mut sending, &reason)),
+                    Failure::Unclear(reason) if self.blames_the_query(&mut sending, &reason, caller).await? => {
+                        let reason = format!(
+                            "{reason}; inputs that were sent alone were refused alike, and so was a plain one: check the \
                              model's name and the options of the provider"
                         );
                         return Err(self.fail_query(&mut sending, &reason));
                     }
                     Failure::Inputs(reason) | Failure::Unclear(reason) if sending.is_alone() => {
                         let error = self.refusal(&sending.jobs[0], &reason);
-                        sending.fail(&error, |_| true);
+                        sending.refuse(&error);
                         return Ok(());
                     }
                     Failure::Unclear(_) if !sending.works() => {
@@ -142,12 +169,9 @@ impl Target {
                         return try_join_all(halves).await.map(|_| ());
                     }
                 };
-                if !sending.jobs.is_empty() {
-                    sleep_until(until).await;
-                    sending.again().await.map_err(|stopped| self.stopped(stopped))?;
-                }
+                sleep_until(until).await;
+                sending.again().await.map_err(|stopped| self.stopped(stopped))?;
             }
-            Ok(())
         }
         .boxed()
     }
@@ -160,71 +184,99 @@ impl Target {
         self.send(part, caller).await
     }
 
-    /// When a request that failed is sent again, without the inputs for which too many have failed.
+    /// Whether an input that was refused, for a reason that does not say what is to blame, is not to blame but the query.
+    /// What goes alone is expected to be refused, and says nothing; after some others a plain input tells.
+    async fn blames_the_query(
+        self: &Arc<Self>,
+        sending: &mut Sending,
+        reason: &str,
+        caller: &dyn Caller,
+    ) -> Result<bool> {
+        if !sending.is_alone() || sending.jobs[0].alone {
+            return Ok(false);
+        }
+        let Some(_suspicion) = sending.suspects_the_query(reason) else { return Ok(false) };
+        sending.end();
+        let (sending, probed) = (&*sending, sending.probed());
+        let plain = || async move {
+            let (input, tokens) = plain_input(self.model.kind)?;
+            let job = Arc::new(Job::new([0; 32], input, tokens, true));
+            self.send_part(sending.with(&job), caller).await?;
+            Ok(job.outcome().is_some_and(Result::is_ok))
+        };
+        Ok(!*probed.get_or_try_init(plain).await?)
+    }
+
+    /// When a request that failed is sent again. An error if too many have failed.
     fn again_at(
         &self,
         sending: &mut Sending,
         refused: bool,
         wait: Option<Duration>,
         reason: &str,
-    ) -> Instant {
-        let failures = sending.fail_once();
+    ) -> Result<Instant> {
+        let failures = sending.fail_once(reason);
         let until = match (refused, wait) {
-            (false, None) => Instant::now() + backoff(failures - 1),
+            (false, None) => Instant::now() + backoff(failures.saturating_sub(1)),
             // nobody else asks before then
             (_, wait) => sending.refused(wait),
         };
         sending.end();
-        if let Some(wait) = wait.filter(|wait| *wait > LONGEST_PAUSE) {
-            let error = self.error(format_args!(
-                "{reason}; it asks to wait {} s, longer than the {} s that a query waits: try again later",
-                wait.as_secs(),
-                LONGEST_PAUSE.as_secs()
-            ));
-            sending.fail(&error, |_| true);
+        self.give_up(sending, Some(until))?;
+        Ok(until)
+    }
+
+    /// The same for a request that no server listens for, though one may be about to start; `not_running` is how many
+    /// connections were refused in succession, and since when.
+    fn again_if_started(
+        &self,
+        sending: &mut Sending,
+        not_running: &mut Option<(u32, Instant)>,
+        reason: &str,
+    ) -> Result<Instant> {
+        let failures = sending.fail_once(reason) as usize;
+        sending.end();
+        let now = Instant::now();
+        let (before, since) = not_running.unwrap_or((0, now));
+        let until = now + FIRST_START.saturating_mul(1 << before.min(16));
+        *not_running = Some((before + 1, since));
+        let longest = LONGEST_START.min(self.retry_timeout);
+        if failures <= self.max_retries && until.duration_since(since) <= longest {
+            return Ok(until);
         }
-        let (failures, first_sent) = sending.failures();
-        let error = self.error(format_args!(
-            "{reason}; given up after {failures} requests in {} s (semantic.max_retries = {}, \
-             semantic.providers.{}.retry_timeout = {})",
-            first_sent.elapsed().as_secs(),
+        let reason = format!(
+            "no server listens at {} ({reason}, {} times): {}, or SET semantic.providers.{}.base_url to where it listens",
+            self.base_url,
+            before + 1,
+            self.protocol.how_to_start(),
+            self.model.provider,
+        );
+        Err(self.fail_query(sending, &reason))
+    }
+
+    /// An error if too many requests with one of the inputs have failed, or it would be sent again too late.
+    fn give_up(&self, sending: &mut Sending, until: Option<Instant>) -> Result<()> {
+        let exceeded = sending.jobs.iter().filter_map(|job| job.failures()).find(|failures| {
+            failures.requests as usize > self.max_retries
+                || until.is_some_and(|until| until.duration_since(failures.first_sent) > self.retry_timeout)
+        });
+        let Some(failures) = exceeded else { return Ok(()) };
+        let reason = format!(
+            "{}; given up after {} requests in {} s (semantic.max_retries = {}, semantic.providers.{}.retry_timeout = {})",
+            failures.reason,
+            failures.requests,
+            failures.first_sent.elapsed().as_secs(),
             self.max_retries,
             self.model.provider,
             self.retry_timeout.as_secs()
-        ));
-        self.give_up(sending, until, self.retry_timeout, &error);
-        until
+        );
+        Err(self.fail_query(sending, &reason))
     }
 
-    /// The same for a request that no server listens for: it may be about to start.
-    fn again_if_started(&self, sending: &mut Sending, reason: &str) -> Instant {
-        let failures = sending.fail_once();
-        sending.end();
-        let until = Instant::now() + FIRST_START.saturating_mul(1 << (failures - 1).min(16));
-        let error = self.error(format_args!(
-            "no server listens at {} ({reason}, {failures} times): {}, or SET semantic.providers.{}.base_url to where it \
-             listens",
-            self.base_url,
-            self.protocol.how_to_start(),
-            self.model.provider,
-        ));
-        self.give_up(sending, until, LONGEST_START.min(self.retry_timeout), &error);
-        until
-    }
-
-    /// Fails the inputs for which too many requests have failed, or that would be sent again too late.
-    fn give_up(&self, sending: &mut Sending, until: Instant, timeout: Duration, error: &Error) {
-        sending.fail(error, |job| {
-            let (failures, first_sent) = job.failures();
-            failures as usize > self.max_retries
-                || first_sent.is_some_and(|first_sent| until.duration_since(first_sent) > timeout)
-        });
-    }
-
-    /// The error of all inputs of a query, also for others that wait for them.
+    /// The error of the query, in all its calls. It says nothing to other queries that wait for the same inputs.
     fn fail_query(&self, sending: &mut Sending, reason: &str) -> Error {
         let error = self.error(reason);
-        sending.fail(&error, |_| true);
+        sending.fail_query(&error);
         error
     }
 
@@ -247,6 +299,14 @@ impl Target {
             self.protocol.answer(&self.model, &reply.body, inputs)
         };
         answer.map_err(Failure::of_malformed)
+    }
+
+    /// About how many tokens the endpoint reads, which counts images as it likes.
+    fn expected_tokens(&self, sending: &Sending) -> usize {
+        match self.model.kind {
+            Kind::Text => sending.tokens,
+            Kind::Image => sending.tokens.max(sending.jobs.len().saturating_mul(TOKENS_OF_IMAGE)),
+        }
     }
 
     fn stopped(&self, stopped: Stopped) -> Error {

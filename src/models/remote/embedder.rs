@@ -10,7 +10,7 @@ use super::RemoteModel;
 use super::call::Target;
 use super::job::{Outcome, Refused};
 use super::options::LongText;
-use super::protocol::Input;
+use super::protocol::{Input, Kind};
 use super::tokens::{estimate, windows};
 use crate::blocking::compute;
 use crate::error::{Error, Result};
@@ -205,6 +205,18 @@ fn gather(vectors: &[Vector], dimensions: Option<usize>) -> Result<Embeddings> {
         }
     }
     Ok(Embeddings::new(vectors.len(), dimensions, values)?.with_failures(failures))
+}
+
+/// An input with which nothing is wrong, and about its tokens.
+pub(super) fn plain_input(kind: Kind) -> Result<(Input, usize)> {
+    const SIDE: u32 = 64;
+    match kind {
+        Kind::Text => Ok((Input::Text("a".into()), estimate("a"))),
+        Kind::Image => {
+            let pixels = vec![128; (SIDE * SIDE) as usize * Mode::Rgb.bytes()];
+            encode(&Image::new(SIDE, SIDE, Mode::Rgb, pixels)?)
+        }
+    }
 }
 
 /// An image as a PNG file in a `data:` URL, and about its tokens.

@@ -6,7 +6,8 @@
 //! query, joins it.
 //!
 //! Nothing runs here: calls take requests from their own line and send them. When a call is dropped its inputs leave;
-//! those that other calls wait for are adopted by one of these.
+//! those that other calls wait for are adopted by one of these. So are those of a line whose calls nobody drives, until
+//! somebody does: a runtime may rest between two uses.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::job::{Job, JobKey, Outcome};
 use super::line::{Line, LineId, first_request};
-use super::pace::{Pace, PaceOptions, Ready};
+use super::pace::{LONGEST_PAUSE, Pace, PaceOptions, Ready};
 use super::protocol::Limits;
 use super::sending::Sending;
 use crate::error::Error;
@@ -34,6 +35,9 @@ pub(super) struct Endpoint {
     pub(super) changed: Notify,
 }
 
+/// A line whose turn it is for so long, and that sends nothing, is driven by nobody.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
+
 /// So many queries between their calls are remembered.
 const RESTING: usize = 256;
 
@@ -47,8 +51,10 @@ pub(super) struct State {
     turn: usize,
     /// What waits or is in flight.
     pub(super) jobs: HashMap<JobKey, Weak<Job>>,
-    /// What a dropped call has left and other calls wait for.
-    pub(super) orphans: Vec<Arc<Job>>,
+    /// What a dropped call, or a line that nobody drives, has left and calls wait for.
+    pub(super) orphans: HashMap<JobKey, Arc<Job>>,
+    /// Models that want a rest for longer than a query waits, by their digests.
+    resting_models: HashMap<[u8; 32], Instant>,
 }
 
 impl State {
@@ -59,8 +65,8 @@ impl State {
         tokens: usize,
         now: Instant,
     ) -> Result<Result<(), Stopped>, Option<Instant>> {
-        if let Some(pause) = self.pace.long_pause(now) {
-            return Ok(Err(Stopped::Paused(pause)));
+        if let Err(stopped) = self.admit(id, now)? {
+            return Ok(Err(stopped));
         }
         let Some(line) = self.lines.get_mut(&id) else { return Err(None) };
         if line.in_flight >= line.max_in_flight {
@@ -75,6 +81,53 @@ impl State {
         line.in_flight += 1;
         line.sent += tokens;
         Ok(Ok(()))
+    }
+
+    /// Whether a line may send anything, whatever the pace is; or when to ask again.
+    fn admit(&self, id: LineId, now: Instant) -> Result<Result<(), Stopped>, Option<Instant>> {
+        if let Some(error) = self.lines.get(&id).and_then(|line| line.failed.clone()) {
+            return Ok(Err(Stopped::Failed(error)));
+        }
+        match self.rest(id, now) {
+            rest if rest > LONGEST_PAUSE => Ok(Err(Stopped::Paused(rest))),
+            Duration::ZERO => Ok(Ok(())),
+            rest => Err(Some(now + rest)),
+        }
+    }
+
+    /// For how long nobody asks the model of a line.
+    fn rest(&self, id: LineId, now: Instant) -> Duration {
+        let until = self.resting_models.get(&id.model);
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+    }
+
+    /// Nobody asks a model for `wait`.
+    pub(super) fn pause_model(&mut self, model: [u8; 32], wait: Duration, now: Instant) {
+        self.resting_models.retain(|_, until| *until > now);
+        let until = self.resting_models.entry(model).or_insert(now);
+        *until = (*until).max(now + wait);
+    }
+
+    /// When to ask again for a line whose turn it is not, but `next`'s, if that is known. What a line has waiting that
+    /// does not take its turn is left to who waits for it.
+    fn wait_for(&mut self, next: LineId, now: Instant) -> Option<Instant> {
+        let line = self.lines.get_mut(&next)?;
+        let ready = self.pace.ready(line.waiting.front().map_or(0, |job| job.tokens), now);
+        if ready != Ready::Now {
+            line.due = None;
+        }
+        match ready {
+            Ready::AfterAnswer => None,
+            Ready::At(at) => Some(at),
+            Ready::Now => {
+                let until = *line.due.get_or_insert(now) + LONGEST_TURN;
+                if until <= now {
+                    line.due = None;
+                    self.orphans.extend(line.waiting.drain(..).map(|job| (job.key, job)));
+                }
+                Some(until)
+            }
+        }
     }
 
     /// Forgets `job`, and not another one of the same input that was asked for later.
@@ -100,7 +153,8 @@ impl Endpoint {
             pace: Pace::new(options, Instant::now()),
             lines: HashMap::new(),
             jobs: HashMap::new(),
-            orphans: vec![],
+            orphans: HashMap::new(),
+            resting_models: HashMap::new(),
             resting: VecDeque::new(),
             turn: 0,
         };
@@ -121,6 +175,10 @@ impl Endpoint {
             at.and_then(|at| resting.remove(at)).map(|(_, line)| line).unwrap_or_default()
         });
         line.begin(state.turn);
+        if line.calls == 0 {
+            line.failed = None;
+            line.suspicions = 0;
+        }
         line.calls += 1;
         line.max_in_flight = max_in_flight.max(1);
         let jobs: Vec<_> = jobs
@@ -173,9 +231,9 @@ impl Endpoint {
 /// Why a query sends nothing more.
 #[derive(Debug)]
 pub(super) enum Stopped {
-    /// One of its inputs has met an error of the query.
+    /// It can have no vectors.
     Failed(Error),
-    /// The endpoint wants a rest for longer than a query waits.
+    /// The model wants a rest for longer than a query waits.
     Paused(Duration),
 }
 
@@ -219,26 +277,28 @@ impl Entered {
 
     /// `Err` is when to ask again, if that is known.
     fn try_next(&self, state: &mut State, limits: &Limits) -> Result<Next, Option<Instant>> {
-        let mut all = true;
-        for job in &self.jobs {
-            match job.outcome() {
-                Some(Err(refused)) if matches!(refused.error, Error::Query(_)) => {
-                    return Ok(Err(Stopped::Failed(refused.error.clone())));
-                }
-                outcome => all &= outcome.is_some(),
-            }
-        }
-        if all {
+        if self.jobs.iter().all(|job| job.outcome().is_some()) {
             return Ok(Ok(None));
+        }
+        let now = Instant::now();
+        if let Err(stopped) = state.admit(self.id, now)? {
+            return Ok(Err(stopped));
         }
         self.adopt(state);
         if !self.jobs.iter().any(|job| job.is_waiting()) {
             return Err(None);
         }
-        let next = state.lines.iter().filter(|(_, line)| line.may_send()).min_by_key(|(_, line)| line.sent);
-        let Some((_, line)) = next.filter(|(id, _)| **id == self.id) else { return Err(None) };
+        if let Some(line) = state.lines.get_mut(&self.id) {
+            line.due = None;
+        }
+        let may_send =
+            state.lines.iter().filter(|(id, line)| line.may_send() && state.rest(**id, now).is_zero());
+        let Some((next, line)) = may_send.min_by_key(|(_, line)| line.sent) else { return Err(None) };
+        if *next != self.id {
+            let next = *next;
+            return Err(state.wait_for(next, now));
+        }
         let (count, tokens) = first_request(&line.waiting, limits);
-        let now = Instant::now();
         if let Err(stopped) = state.send(self.id, tokens, now)? {
             return Ok(Err(stopped));
         }
@@ -256,10 +316,8 @@ impl Entered {
             return;
         }
         let Some(line) = state.lines.get_mut(&self.id) else { return };
-        let (adopted, left): (Vec<_>, Vec<_>) = std::mem::take(&mut state.orphans)
-            .into_iter()
-            .partition(|orphan| self.jobs.iter().any(|job| Arc::ptr_eq(job, orphan)));
-        state.orphans = left;
+        let waiting = self.jobs.iter().filter(|job| job.is_waiting());
+        let adopted: Vec<_> = waiting.filter_map(|job| state.orphans.remove(&job.key)).collect();
         if !adopted.is_empty() {
             line.begin(state.turn);
         }
@@ -282,7 +340,7 @@ impl Drop for Entered {
                 let (left, waiting): (Vec<_>, _) =
                     std::mem::take(&mut line.waiting).into_iter().partition(own);
                 line.waiting = waiting.into();
-                state.orphans.extend(left);
+                state.orphans.extend(left.into_iter().map(|job| (job.key, job)));
             }
             line.calls -= 1;
             if line.calls == 0
@@ -294,7 +352,7 @@ impl Drop for Entered {
                 }
             }
         }
-        state.orphans.retain(|job| job.is_wanted());
+        state.orphans.retain(|_, job| job.is_wanted());
         for job in &self.jobs {
             if !job.is_wanted() {
                 state.forget(job);
@@ -344,5 +402,39 @@ mod tests {
         }
         assert!((4..=6).contains(&of_idle), "{of_idle} of 10");
         drop((idle, busy));
+    }
+
+    /// A runtime that is not driven between two uses has calls that do not take their turn.
+    #[tokio::test]
+    async fn a_line_that_nobody_drives_is_in_nobody_s_way() {
+        let options = PaceOptions { max_concurrency: 4, requests_per_minute: None, tokens_per_minute: None };
+        let endpoint = Endpoint::of("test://nobody_drives", None, options);
+        let before = enter(&endpoint, 2, 10..12);
+        assert!(succeed(before.next(&ONE).await));
+        // it is this line's turn, and one of its inputs is also another's
+        let left = enter(&endpoint, 1, 0..3);
+        let driven = enter(&endpoint, 2, 2..5);
+        let all = async { while succeed(driven.next(&ONE).await) {} };
+        tokio::time::timeout(Duration::from_secs(20), all).await.unwrap();
+        assert_eq!(driven.outcomes().unwrap().len(), 3);
+        // somebody drives it again
+        while succeed(left.next(&ONE).await) {}
+        assert_eq!(left.outcomes().unwrap().len(), 3);
+        drop(before);
+    }
+
+    #[tokio::test]
+    async fn a_long_rest_is_one_of_its_model() {
+        let options = PaceOptions { max_concurrency: 4, requests_per_minute: None, tokens_per_minute: None };
+        let endpoint = Endpoint::of("test://long_rest", None, options);
+        let resting = enter(&endpoint, 1, 0..3);
+        let Some(sending) = resting.next(&ONE).await.unwrap() else { panic!("nothing to send") };
+        sending.pause_model(Duration::from_hours(1));
+        drop(sending);
+        assert!(matches!(resting.next(&ONE).await, Err(Stopped::Paused(_))));
+        let jobs = vec![Job::new([9; 32], Input::Text("a".into()), 1, false)];
+        let other = endpoint.enter(LineId { query: 2, model: [1; 32] }, 9, jobs);
+        let next = tokio::time::timeout(Duration::from_millis(900), other.next(&ONE));
+        assert!(succeed(next.await.unwrap()));
     }
 }

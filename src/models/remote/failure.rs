@@ -6,7 +6,8 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use url::{Host, Url};
 
-use super::headers::Told;
+use super::headers::{LONGEST_WAIT, Told};
+use super::pace::LONGEST_PAUSE;
 use super::secret::Key;
 use super::vectors::Malformed;
 
@@ -21,6 +22,13 @@ pub(super) enum Failure {
         /// The endpoint has too much to do, and wants a rest from everybody.
         refused: bool,
         wait: Option<Duration>,
+        reason: String,
+    },
+    /// It may succeed when it is sent again, later than a query waits.
+    Later {
+        /// Whether a limit of the model says so, which holds for all its requests, and not a fault of this one.
+        limit: bool,
+        wait: Duration,
         reason: String,
     },
     /// Nobody listens where it was sent, on this machine: a server that is not running.
@@ -53,7 +61,10 @@ impl Failure {
             }
             404 => Self::Query(format!("{reason}; check the model's name and the base_url")),
             300..=399 => Self::Query(format!("{reason}; redirects are not followed: check the base_url")),
-            _ if again => Self::Again { refused, wait, reason },
+            code if again => match wait.filter(|wait| *wait > LONGEST_PAUSE) {
+                Some(wait) => Self::Later { limit: code == 429, wait, reason },
+                None => Self::Again { refused, wait, reason },
+            },
             413 => Self::Inputs(reason),
             400 | 422 => match said.blames_inputs() {
                 Some(true) => Self::Inputs(reason),
@@ -134,7 +145,8 @@ impl Said {
             message: message.map(ToOwned::to_owned),
             wait: details
                 .filter_map(|detail| detail["retryDelay"].as_str()?.strip_suffix('s')?.parse().ok())
-                .find_map(|seconds: f64| Duration::try_from_secs_f64(seconds).ok()),
+                .find_map(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
+                .map(|wait| wait.min(LONGEST_WAIT)),
         }
     }
 
@@ -255,6 +267,11 @@ mod tests {
         let delay = r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"x":1},{"retryDelay":"34.5s"}]}}"#;
         let Failure::Again { refused: true, wait, .. } = failure(429, delay) else { panic!() };
         assert_eq!(wait, Some(Duration::from_millis(34_500)));
+        for (status, limited) in [(429, true), (503, false), (500, false)] {
+            let told = Told { retry_after: Some(Duration::from_hours(1)), ..Told::default() };
+            let failure = Failure::of_answer(StatusCode::from_u16(status).unwrap(), &told, b"", None);
+            assert!(matches!(failure, Failure::Later { limit, .. } if limit == limited), "{failure:?}");
+        }
         let told = |again| Told { should_retry: Some(again), ..Told::default() };
         let status = |code| StatusCode::from_u16(code).unwrap();
         assert!(matches!(Failure::of_answer(status(500), &told(false), b"", None), Failure::Query(_)));

@@ -39,13 +39,17 @@ impl Told {
         Self {
             retry_after: milliseconds
                 .or_else(|| wait(header("retry-after")?, now))
-                .filter(|wait| !wait.is_zero()),
+                .filter(|wait| !wait.is_zero())
+                .map(|wait| wait.min(LONGEST_WAIT)),
             should_retry: header("x-should-retry").and_then(|value| value.parse().ok()),
             requests: left("requests"),
             tokens: left("tokens"),
         }
     }
 }
+
+/// A wait of more is as long, so that it can be added to any time.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_hours(365 * 24);
 
 /// Windows of limits are minutes, as a rule.
 const LONGEST_RESET: Duration = Duration::from_mins(2);
@@ -128,6 +132,11 @@ mod tests {
         ] {
             let expected = expected.map(Duration::from_millis);
             assert_eq!(told(&[("retry-after", value)]).retry_after, expected, "{value}");
+        }
+        for (header, value) in
+            [("retry-after", "1e19"), ("retry-after", "10000000000000d"), ("retry-after-ms", "1e20")]
+        {
+            assert_eq!(told(&[(header, value)]).retry_after, Some(LONGEST_WAIT), "{value}");
         }
         let both = told(&[("retry-after", "7"), ("retry-after-ms", "250")]);
         assert_eq!(both.retry_after, Some(Duration::from_millis(250)));

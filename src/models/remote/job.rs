@@ -1,6 +1,6 @@
 //! An input on its way to a model: who waits for it, what has failed for it, and what became of it.
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::time::Instant;
 
@@ -14,12 +14,22 @@ pub(super) type JobKey = [u8; 32];
 /// The vector of an input, as a row of its answer; or why there is none.
 pub(super) type Outcome = Result<(Arc<Embeddings>, usize), Refused>;
 
-/// Why one input has no vector. An error of the query is one of all its inputs.
+/// Why one input has no vector, for whoever waits for it.
 #[derive(Debug, Clone)]
 pub(super) struct Refused {
     pub(super) error: Error,
     /// Whether the endpoint would not take it, which it may be too long for.
     pub(super) refused: bool,
+}
+
+/// The requests of an input that failed, whoever sent them.
+#[derive(Debug, Clone)]
+pub(super) struct Failures {
+    pub(super) requests: u32,
+    /// When the first request was sent.
+    pub(super) first_sent: Instant,
+    /// Of the last one.
+    pub(super) reason: Arc<str>,
 }
 
 /// An input on its way.
@@ -35,9 +45,9 @@ pub(super) struct Job {
     pub(super) waiters: AtomicUsize,
     /// Whether it is in a request and no longer in a line.
     pub(super) taken: AtomicBool,
-    /// When it was sent first, and how many of its requests failed since, whoever sent them.
+    /// When it was sent first, and what failed since.
     first_sent: OnceLock<Instant>,
-    failures: AtomicU32,
+    failures: Mutex<Option<Failures>>,
     outcome: OnceLock<Outcome>,
 }
 
@@ -51,7 +61,7 @@ impl Job {
             waiters: AtomicUsize::new(0),
             taken: AtomicBool::new(false),
             first_sent: OnceLock::new(),
-            failures: AtomicU32::new(0),
+            failures: Mutex::new(None),
             outcome: OnceLock::new(),
         }
     }
@@ -72,13 +82,16 @@ impl Job {
     }
 
     /// A request with it failed, and may be sent again.
-    pub(super) fn fail_once(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn fail_once(&self, reason: &Arc<str>) {
+        let first_sent = *self.first_sent.get_or_init(Instant::now);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let requests = failures.as_ref().map_or(0, |failures| failures.requests).saturating_add(1);
+        *failures = Some(Failures { requests, first_sent, reason: Arc::clone(reason) });
     }
 
-    /// How many of its requests failed, and when the first one was sent.
-    pub(super) fn failures(&self) -> (u32, Option<Instant>) {
-        (self.failures.load(Ordering::Relaxed), self.first_sent.get().copied())
+    /// What failed, if anything did.
+    pub(super) fn failures(&self) -> Option<Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn is_waiting(&self) -> bool {

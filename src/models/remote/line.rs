@@ -2,8 +2,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
 use super::job::Job;
 use super::protocol::Limits;
+use crate::error::Error;
 
 /// A query and a model, as its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,12 +26,18 @@ pub(super) struct Line {
     pub(super) calls: usize,
     /// Tokens that were sent, counted from the turn at which there was something to send: see [`Line::begin`].
     pub(super) sent: usize,
+    /// Since when it could have sent something and did not.
+    pub(super) due: Option<Instant>,
+    /// Calls that ask whether the query is to blame. Nothing else is sent before they know.
+    pub(super) suspicions: usize,
+    /// Why the query can have no vectors of the model; others may.
+    pub(super) failed: Option<Error>,
     pub(super) known: Known,
 }
 
 impl Line {
     pub(super) fn may_send(&self) -> bool {
-        !self.waiting.is_empty() && self.in_flight < self.max_in_flight
+        !self.waiting.is_empty() && self.in_flight < self.max_in_flight && self.suspicions == 0
     }
 
     /// Something is about to wait here at a turn of the endpoint, the tokens that the line had sent whose request was
@@ -46,17 +56,19 @@ pub(super) struct Known {
     pub(super) dimensions: Option<usize>,
     /// Whether it has returned a vector.
     pub(super) works: bool,
+    /// Whether it embeds an input with which nothing is wrong, once that was asked.
+    pub(super) probed: Arc<OnceCell<bool>>,
     /// Why inputs that were sent alone were refused, and how many in succession for that reason.
     refused: Option<(String, usize)>,
 }
 
 impl Known {
-    /// So many inputs, each alone, are refused for the same reason: it is not about them.
+    /// So many inputs, each alone, are refused for the same reason: it may not be about them.
     const ENOUGH: usize = 3;
 
-    /// An input that was sent alone was refused for a reason that does not say what is to blame. Whether it is the
-    /// query: as no input has a vector, and others were refused for the same reason.
-    pub(super) fn blames_the_query(&mut self, reason: &str) -> bool {
+    /// An input that was sent alone was refused for a reason that does not say what is to blame. Whether it may be
+    /// the query: as no input has a vector, and others were refused for the same reason.
+    pub(super) fn suspects_the_query(&mut self, reason: &str) -> bool {
         let before = self.refused.take().filter(|(known, _)| known == reason).map_or(0, |(_, times)| times);
         self.refused = Some((reason.to_owned(), before + 1));
         !self.works && before + 1 >= Self::ENOUGH

@@ -104,12 +104,6 @@ impl Pace {
         self.options = options;
     }
 
-    /// How long nothing is sent from now on, if that is longer than a query waits.
-    pub(super) fn long_pause(&self, now: Instant) -> Option<Duration> {
-        let pause = self.paused_until.saturating_duration_since(now);
-        (pause > LONGEST_PAUSE).then_some(pause)
-    }
-
     /// Whether a request of `tokens` may be sent.
     pub(super) fn ready(&mut self, tokens: usize, now: Instant) -> Ready {
         if real(self.in_flight) >= self.most_in_flight.max(1.0).floor() {

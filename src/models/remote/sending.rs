@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::endpoint::{Endpoint, Stopped};
@@ -30,16 +31,15 @@ impl Sending {
     }
 
     /// The request failed, and may be sent again. How many requests failed with one of its inputs, the most.
-    pub(super) fn fail_once(&self) -> u32 {
-        self.jobs.iter().for_each(|job| job.fail_once());
-        self.failures().0
+    pub(super) fn fail_once(&self, reason: &str) -> u32 {
+        let reason = Arc::from(reason);
+        self.jobs.iter().for_each(|job| job.fail_once(&reason));
+        self.failures()
     }
 
-    /// How many requests failed with one of its inputs, the most, and when the first of these was sent.
-    pub(super) fn failures(&self) -> (u32, Instant) {
-        let failures = self.jobs.iter().map(|job| job.failures());
-        let (most, first) = failures.max_by_key(|(failures, _)| *failures).unwrap_or_default();
-        (most, first.unwrap_or_else(Instant::now))
+    /// How many requests failed with one of its inputs, the most.
+    pub(super) fn failures(&self) -> u32 {
+        self.jobs.iter().filter_map(|job| job.failures()).map(|failures| failures.requests).max().unwrap_or(0)
     }
 
     /// The answer says how much may be sent.
@@ -111,10 +111,39 @@ impl Sending {
         self.endpoint.state().lines.get(&self.id).is_some_and(|line| line.known.works)
     }
 
-    /// See [`Known::blames_the_query`](super::line::Known::blames_the_query).
-    pub(super) fn blames_the_query(&self, reason: &str) -> bool {
+    /// See [`Known::suspects_the_query`](super::line::Known::suspects_the_query).
+    pub(super) fn suspects_the_query(&self, reason: &str) -> Option<Suspicion> {
         let mut state = self.endpoint.state();
-        state.lines.get_mut(&self.id).is_some_and(|line| line.known.blames_the_query(reason))
+        let line = state.lines.get_mut(&self.id)?;
+        line.known.suspects_the_query(reason).then(|| {
+            line.suspicions += 1;
+            Suspicion { endpoint: Arc::clone(&self.endpoint), id: self.id }
+        })
+    }
+
+    /// Whether the model embeds an input with which nothing is wrong, once the query has asked.
+    pub(super) fn probed(&self) -> Arc<OnceCell<bool>> {
+        let state = self.endpoint.state();
+        state.lines.get(&self.id).map(|line| Arc::clone(&line.known.probed)).unwrap_or_default()
+    }
+
+    /// A request of the same query with another input, which nobody waits for. It is not sent yet.
+    pub(super) fn with(&self, job: &Arc<Job>) -> Self {
+        Self::new(Arc::clone(&self.endpoint), self.id, vec![Arc::clone(job)], false)
+    }
+
+    /// Nobody asks the model for `wait`.
+    pub(super) fn pause_model(&self, wait: Duration) {
+        self.endpoint.state().pause_model(self.id.model, wait, Instant::now());
+    }
+
+    /// The query can have no vectors of the model. Other queries that wait for its inputs ask themselves.
+    pub(super) fn fail_query(&mut self, error: &Error) {
+        if let Some(line) = self.endpoint.state().lines.get_mut(&self.id) {
+            line.failed.get_or_insert_with(|| error.clone());
+        }
+        self.end();
+        self.endpoint.changed.notify_waiters();
     }
 
     /// The inputs have their vectors, for which `tokens` were read as far as the answer tells.
@@ -137,20 +166,31 @@ impl Sending {
         self.end();
     }
 
-    /// The inputs that `fails` names have no vector, for all that wait for them.
-    pub(super) fn fail(&mut self, error: &Error, fails: impl Fn(&Job) -> bool) {
+    /// The inputs have no vector, for all that wait for them.
+    pub(super) fn refuse(&mut self, error: &Error) {
         let mut state = self.endpoint.state();
-        self.jobs.retain(|job| {
-            if fails(job) {
-                job.settle(Err(Refused { error: error.clone(), refused: matches!(error, Error::Data(_)) }));
-                state.forget(job);
-            }
-            job.outcome().is_none()
-        });
+        for job in &self.jobs {
+            job.settle(Err(Refused { error: error.clone(), refused: true }));
+            state.forget(job);
+        }
         drop(state);
         self.end();
-        self.tokens = self.jobs.iter().map(|job| job.tokens).sum();
         // who waits for them, and for nothing that is sent, goes on
+        self.endpoint.changed.notify_waiters();
+    }
+}
+
+/// As long as it lives, the query sends nothing new.
+pub(super) struct Suspicion {
+    endpoint: Arc<Endpoint>,
+    id: LineId,
+}
+
+impl Drop for Suspicion {
+    fn drop(&mut self) {
+        if let Some(line) = self.endpoint.state().lines.get_mut(&self.id) {
+            line.suspicions = line.suspicions.saturating_sub(1);
+        }
         self.endpoint.changed.notify_waiters();
     }
 }
@@ -168,7 +208,7 @@ impl Drop for Sending {
         for job in unfinished {
             job.taken.store(false, Ordering::Relaxed);
             if job.is_wanted() {
-                state.orphans.push(job);
+                state.orphans.insert(job.key, job);
             } else {
                 state.forget(&job);
             }

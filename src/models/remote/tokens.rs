@@ -19,6 +19,12 @@ pub(super) fn estimate(text: &str) -> usize {
     tokens(text.bytes().map(weight).sum())
 }
 
+/// What an answer says was read, where about `expected` tokens were sent: at most 16 times as many. More is a mistake of
+/// the server, for which nobody waits, and 0 says that nobody counted.
+pub(super) fn credible(told: Option<usize>, expected: usize) -> Option<usize> {
+    told.filter(|tokens| *tokens > 0).map(|tokens| tokens.min(expected.saturating_mul(16)))
+}
+
 /// The parts of a text that have at most `max_tokens` each by [`estimate`], cut behind a space where there is one in
 /// the second half of a part. Together they are the text.
 pub(super) fn windows(text: &str, max_tokens: usize) -> Vec<&str> {
@@ -59,6 +65,20 @@ mod tests {
         assert_eq!(estimate("{\"a\":[1]}"), 10);
         assert_eq!(estimate("日本語"), 6);
         assert_eq!(estimate(""), 1);
+    }
+
+    #[test]
+    fn what_no_server_can_have_read_is_not_believed() {
+        for (told, expected) in [
+            (None, None),
+            (Some(0), None),
+            (Some(70), Some(70)),
+            (Some(1_000_000_000_000), Some(1600)),
+            (Some(usize::MAX), Some(1600)),
+        ] {
+            assert_eq!(credible(told, 100), expected);
+        }
+        assert_eq!(credible(Some(usize::MAX), usize::MAX), Some(usize::MAX));
     }
 
     #[test]

@@ -120,6 +120,23 @@ async fn nobody_waits_for_an_hour() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_hour_s_rest_is_one_of_its_model() {
+    let (ctx, server) = with_server(|request| match (api::json(request)["model"].as_str(), request.number) {
+        (Some("m"), _) => Reply::new(429, "{}").with_header("retry-after", "3600"),
+        (_, 1) => Reply::new(503, "{}").with_header("retry-after", "3600"),
+        _ => api::embed(request),
+    })
+    .await;
+    error(&ctx, "SELECT embed_text('a')").await;
+    // a fault says nothing about later requests
+    let other = "SELECT embed_text('a', model => 'test/other')";
+    let message = error(&ctx, other).await;
+    assert!(message.contains("HTTP 503 Service Unavailable; it asks to wait 3600 s"), "{message}");
+    assert_eq!(vectors(&run(&ctx, other).await.unwrap()), [Some(api::vector("a"))]);
+    assert_eq!(server.count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_stops_all_queries() {
     let (ctx, server) = with_server(|request| match request.number {
         0 => Reply::new(429, "{}").with_header("retry-after", "1"),

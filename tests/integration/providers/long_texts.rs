@@ -69,6 +69,21 @@ async fn are_averaged_over_windows_where_that_is_asked_for() {
     }
 }
 
+/// Some say the same of every text that is too long, and not that it is too long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn are_averaged_where_no_other_text_comes_first() {
+    let (ctx, _) = with_server(|request| match inputs(request).iter().any(|text| text.len() > 40) {
+        true => Reply::new(400, r#"{"error":{"message":"bad request"}}"#),
+        false => short_model(request),
+    })
+    .await;
+    for option in ["max_input_tokens = 10", "long_text = 'average'"] {
+        set(&ctx, &format!("providers.test.{option}")).await;
+    }
+    let sql = "SELECT embed_text(concat(repeat('aaaaaaaaa ', 6), i)) FROM generate_series(1, 4) AS t(i)";
+    assert_eq!(vectors(&run(&ctx, sql).await.unwrap()).iter().flatten().count(), 4);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn are_not_given_to_a_provider_that_would_cut_them_silently() {
     let (ctx, server) = with_server(short_model).await;

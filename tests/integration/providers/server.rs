@@ -1,5 +1,6 @@
 //! An HTTP server that answers as a script says, and keeps what it was asked. Also of `benches/providers.rs`.
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -68,7 +69,14 @@ struct Log {
 
 impl Server {
     pub async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Arc<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(([127, 0, 0, 1], 0).into(), script).await
+    }
+
+    pub async fn start_at(
+        address: SocketAddr,
+        script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = Arc::new(Self { url, log: Mutex::default(), started: Instant::now() });
         let (this, script) = (Arc::clone(&server), Arc::new(script));

@@ -55,6 +55,28 @@ async fn what_several_wait_for_is_not_tried_by_each_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_gives_up_gives_up_for_itself() {
+    let script = |request: &super::Request| match request.number {
+        0 => Reply::new(500, "").after(Duration::from_millis(1500)),
+        _ => api::embed(request),
+    };
+    let (ctx, server) = with_server(script).await;
+    let (other, _) = with_server(api::embed).await;
+    set(&other, &format!("providers.test.base_url = '{}/v1'", server.url)).await;
+    set(&ctx, "max_retries = 0").await;
+    let sql = "SELECT embed_text('a')";
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        run(&other, sql).await
+    };
+    let (first, second) = tokio::join!(run(&ctx, sql), later);
+    let message = first.unwrap_err().to_string();
+    assert!(message.contains("given up after 1 requests"), "{message}");
+    assert_eq!(vectors(&second.unwrap()), [Some(vector("a"))]);
+    assert_eq!(server.count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_that_is_dropped_leaves_its_inputs_to_the_others() {
     let (ctx, server) = with_server(|request| api::embed(request).after(Duration::from_millis(200))).await;
     for option in ["providers.test.max_concurrency = 1", "providers.test.max_inputs = 10"] {

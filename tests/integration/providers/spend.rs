@@ -1,6 +1,7 @@
 //! What a query has sent is counted, and bounded.
-use datafusion::arrow::util::pretty::pretty_format_batches;
+use std::time::Duration;
 
+use datafusion::arrow::util::pretty::pretty_format_batches;
 use serde_json::json;
 
 use super::server::Reply;
@@ -51,6 +52,24 @@ async fn a_server_that_counts_nothing_does_not_make_tokens_free() {
     let message = error(&ctx, &texts(500).0).await;
     assert!(message.contains("semantic.max_tokens_per_query = 100"), "{message}");
     assert!(server.count() <= 5, "{}", server.count());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_counts_wrongly_once_is_in_nobody_s_way() {
+    let (ctx, _) = with_server(|request| {
+        let vectors: Vec<_> = api::inputs(request).iter().map(|text| api::vector(text)).collect();
+        let mut body = api::answer(request, &vectors);
+        if request.number == 0 {
+            body["usage"] = json!({"prompt_tokens": 1, "total_tokens": u64::MAX});
+        }
+        Reply::new(200, body.to_string())
+    })
+    .await;
+    set(&ctx, "providers.test.tokens_per_minute = 60000").await;
+    for _ in 0..2 {
+        let found = tokio::time::timeout(Duration::from_secs(20), run(&ctx, &texts(2).0)).await;
+        assert_eq!(vectors(&found.unwrap().unwrap()), texts(2).1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
