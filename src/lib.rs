@@ -39,7 +39,10 @@ pub mod io;
 pub mod models;
 pub mod planner;
 mod register;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod session;
+mod statement;
 pub mod types;
 pub mod vector;
 

@@ -7,7 +7,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 /// What `semsql` was asked to do.
 #[derive(Debug, Parser)]
-#[command(name = "semsql", version, after_help = EXAMPLES)]
+#[command(name = "semsql", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 /// Embedding and semantic search as plain SQL.
 ///
 /// Runs SQL from -c and -f in the order given, else from standard input, else from an interactive shell.
@@ -35,6 +35,11 @@ pub struct Arguments {
     /// Set the options in this TOML file first [default: ~/.config/semsql/config.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// What to do beside running SQL
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    pub command: Option<super::serve::Command>,
 
     /// -c and -f, in the order in which they were given
     #[arg(skip)]
@@ -71,7 +76,8 @@ Examples:
   semsql -c \"SELECT * FROM 'docs.parquet' LIMIT 5\"         a file is a table: parquet, csv, tsv, json, arrow
   semsql -c \"SELECT count(*) FROM 'logs/*.ndjson'\"         so is a glob, or a folder of such files
   semsql -f setup.sql -c 'SELECT * FROM t' --format csv    both, in this order
-  echo 'SELECT 1' | semsql --format json";
+  echo 'SELECT 1' | semsql --format json
+  semsql serve --config server.toml                        a Flight SQL server; semsql serve --help";
 
 impl Arguments {
     /// Reads the command line of this process; prints help, version or a usage error itself and then ends it.

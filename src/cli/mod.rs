@@ -1,10 +1,12 @@
 //! `semsql`: SQL in, rows out, from the command line, from files, or typed at a prompt.
 
 pub mod arguments;
-mod errors;
+pub(crate) mod errors;
 mod print;
 mod repl;
 mod run;
+#[cfg(feature = "server")]
+mod serve;
 mod statements;
 mod table;
 mod values;
@@ -50,6 +52,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn run_here(arguments: &Arguments) -> ExitCode {
+    #[cfg(feature = "server")]
+    if let Some(command) = &arguments.command {
+        return serve::run(command);
+    }
     let (runtime, mut shell) = match start(arguments) {
         Ok(started) => started,
         Err(reason) => return fail(reason),

@@ -1,0 +1,200 @@
+//! From the text of a client's statement to rows: what may be planned, and how it runs.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef, UInt64Type};
+use arrow_flight::FlightData;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::{SQLOptions, SessionContext};
+use futures::channel::mpsc::Sender;
+use futures::{SinkExt, Stream, StreamExt, TryStreamExt, stream};
+use tonic::Status;
+
+use super::queries::Running;
+use super::status::status;
+use super::wire::{MESSAGE_BYTES, wire_batches, wire_schema};
+use crate::statement::parameters::Prepared;
+use crate::statement::{self};
+
+/// Where statements are planned and run.
+#[derive(Clone)]
+pub(super) struct Statements {
+    pub(super) ctx: SessionContext,
+    pub(super) allow_writes: bool,
+    /// The most rows of a result; 0 is any number.
+    pub(super) max_rows: u64,
+}
+
+/// A statement of a client, planned.
+#[derive(Debug)]
+pub(super) struct Statement {
+    pub(super) sql: Arc<str>,
+    pub(super) prepared: Prepared,
+}
+
+impl Statement {
+    /// The schema of the rows that clients are sent.
+    pub(super) fn schema(&self) -> SchemaRef {
+        wire_schema(self.prepared.plan().schema().as_arrow())
+    }
+
+    /// An error where it has parameters, whose values only a prepared statement takes.
+    pub(super) fn check_complete(&self) -> Result<(), Status> {
+        match self.prepared.fields().count() {
+            0 => Ok(()),
+            count => Err(Status::invalid_argument(format!(
+                "the statement has {count} parameters, found no values for them: prepare it, and bind them"
+            ))),
+        }
+    }
+
+    /// Whether it changes something: its result is a number of rows at most.
+    pub(super) fn is_update(&self) -> bool {
+        is_update(self.prepared.plan())
+    }
+}
+
+pub(super) fn is_update(plan: &LogicalPlan) -> bool {
+    matches!(
+        plan,
+        LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_)
+    )
+}
+
+impl Statements {
+    /// Plans a statement, and runs nothing.
+    pub(super) async fn plan(&self, sql: Arc<str>) -> Result<Statement, Status> {
+        let plan = statement::plan(&self.ctx.state(), &sql).await.map_err(|error| status(&error, &sql))?;
+        self.check(&plan)?;
+        let prepared = Prepared::new(plan).map_err(|error| status(&error, &sql))?;
+        Ok(Statement { sql, prepared })
+    }
+
+    /// Refuses what changes something where that is not allowed.
+    fn check(&self, plan: &LogicalPlan) -> Result<(), Status> {
+        let allowed = self.allow_writes;
+        let options = SQLOptions::new().with_allow_ddl(allowed).with_allow_dml(allowed);
+        options.with_allow_statements(allowed).verify_plan(plan).map_err(|error| {
+            let message = error.message().into_owned();
+            let what = message.rsplit_once(": ").map_or(message.as_str(), |(_, what)| what);
+            self.read_only(what)
+        })
+    }
+
+    pub(super) fn read_only(&self, what: &str) -> Status {
+        Status::permission_denied(format!(
+            "{what} is not allowed: the server only reads; who runs it may start it with --allow-writes"
+        ))
+    }
+
+    /// Begins to run a plan.
+    async fn execute(&self, plan: LogicalPlan, running: &Running) -> Result<SendableRecordBatchStream> {
+        let frame = self.ctx.execute_logical_plan(plan).await?;
+        let context = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await?;
+        running.runs(Arc::clone(&plan));
+        execute_stream(plan, context)
+    }
+
+    /// Runs plans of the same schema one after the other and sends their rows, as fast as they are received.
+    pub(super) async fn send(
+        self,
+        sql: Arc<str>,
+        plans: Vec<LogicalPlan>,
+        schema: SchemaRef,
+        running: Arc<Running>,
+        mut messages: Sender<Result<FlightData, Status>>,
+    ) -> Result<(), Status> {
+        let max_rows = self.max_rows;
+        let (of_batches, for_plans) = (Arc::clone(&schema), Arc::clone(&running));
+        let batches = stream::iter(plans).then(move |plan| {
+            let (statements, running) = (self.clone(), Arc::clone(&for_plans));
+            async move { statements.execute(plan, &running).await }
+        });
+        let batches = batches.try_flatten().map(move |batch| {
+            let batch = batch.map_err(|error| status(&error, &sql))?;
+            let rows = running.add_rows(batch.num_rows());
+            if max_rows > 0 && rows > max_rows {
+                return Err(Status::resource_exhausted(format!(
+                    "the result has more than {max_rows} rows (max_rows): add a LIMIT"
+                )));
+            }
+            Ok(batch)
+        });
+        let parts = batches.map(move |batch| match batch {
+            Ok(batch) => {
+                let parts = wire_batches(batch, Arc::clone(&of_batches));
+                stream::iter(parts.map(|part| part.map_err(FlightError::from))).left_stream()
+            }
+            Err(status) => stream::iter([Err(FlightError::from(status))]).right_stream(),
+        });
+        let mut encoded = encode(schema, parts.flatten());
+        while let Some(message) = encoded.next().await {
+            // an error is what the task ends with
+            let message = message?;
+            if messages.send(Ok(message)).await.is_err() {
+                return Err(Status::cancelled("the client went away"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs plans one after the other and counts the rows that they changed; -1 where a plan does not say.
+    pub(super) async fn update(
+        self,
+        sql: Arc<str>,
+        plans: Vec<LogicalPlan>,
+        running: Arc<Running>,
+    ) -> Result<i64, Status> {
+        let mut changed = 0;
+        for plan in plans {
+            let counts = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
+            let ends = is_update(&plan) && !counts;
+            let rows = async {
+                let mut batches = self.execute(plan, &running).await?;
+                let mut rows = 0;
+                while let Some(batch) = batches.try_next().await? {
+                    rows += count(&batch);
+                }
+                Ok::<_, DataFusionError>(rows)
+            };
+            let rows = rows.await.map_err(|error| status(&error, &sql))?;
+            changed = match (counts, ends) {
+                (true, _) => changed + rows,
+                (false, true) => changed,
+                (false, false) => -1,
+            };
+        }
+        Ok(changed)
+    }
+}
+
+/// The number that the plan of an update gives.
+pub(super) fn count(batch: &RecordBatch) -> i64 {
+    match batch.columns() {
+        [count] if *count.data_type() == DataType::UInt64 => {
+            let counts = count.as_primitive::<UInt64Type>().iter().flatten();
+            counts.map(|count| i64::try_from(count).unwrap_or(i64::MAX)).sum()
+        }
+        _ => 0,
+    }
+}
+
+/// Rows as messages, the schema first.
+pub(super) fn encode(
+    schema: SchemaRef,
+    batches: impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
+) -> impl Stream<Item = Result<FlightData, Status>> + Send {
+    let encoder = FlightDataEncoderBuilder::new().with_schema(schema);
+    let encoder = encoder.with_max_flight_data_size(MESSAGE_BYTES).build(batches);
+    encoder.map_err(|error| match error {
+        FlightError::Tonic(status) => *status,
+        error => Status::internal(format!("internal error: the result cannot be encoded: {error}")),
+    })
+}

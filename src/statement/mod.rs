@@ -1,0 +1,55 @@
+//! From the text of a statement to its plan, for every way in: the shell, scripts, programs and Flight SQL.
+
+pub mod parameters;
+pub mod placeholders;
+
+use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+
+use crate::config::SemanticOptions;
+use crate::planner::named_arguments::{self, Parameters};
+
+/// Plans one statement, and runs nothing.
+///
+/// A call may skip an optional argument by naming a later one, `?` is `$1`, `$2` and so on in the order of the text, and
+/// `COPY` is refused where it may not write.
+pub async fn plan(state: &SessionState, sql: &str) -> Result<LogicalPlan> {
+    let dialect = state.config_options().sql_parser.dialect;
+    let mut statement = state.sql_to_statement(sql, &dialect)?;
+    placeholders::number(&mut statement)?;
+    named_arguments::fill_gaps(&mut statement, &|name| {
+        state.scalar_functions().get(name).and_then(|function| Parameters::of(function.signature()))
+    });
+    let plan = state.statement_to_plan(statement).await.map_err(|error| explain_arity(state, error))?;
+    if let LogicalPlan::Copy(copy) = &plan {
+        check_target(state, &copy.output_url)?;
+    }
+    Ok(plan)
+}
+
+/// A store that refuses to be written to is an internal error of DataFusion at the end of the query: this says why at
+/// its beginning.
+fn check_target(state: &SessionState, location: &str) -> Result<()> {
+    let Some(options) = state.config_options().extensions.get::<SemanticOptions>() else { return Ok(()) };
+    match options.settings().files.writable(location) {
+        Ok(_) => Ok(()),
+        Err(error) => plan_err!("COPY: {error}"),
+    }
+}
+
+/// DataFusion answers a wrong number of arguments with an internal error, where a function takes several numbers:
+/// this names the function's parameters instead.
+fn explain_arity(state: &SessionState, error: DataFusionError) -> DataFusionError {
+    let message = error.find_root().message();
+    let Some((before, _)) = message.split_once("' failed to match any signature") else { return error };
+    let Some((_, name)) = before.rsplit_once("Function '") else { return error };
+    let function = state.scalar_functions().get(name);
+    let Some(parameters) = function.and_then(|function| function.signature().parameter_names.as_ref()) else {
+        return error;
+    };
+    plan_datafusion_err!(
+        "{name}: wrong number of arguments, the parameters are {name}({})",
+        parameters.join(", ")
+    )
+}
