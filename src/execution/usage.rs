@@ -11,7 +11,7 @@ use super::async_calls::AsyncCallsExec;
 pub struct PlanUsage {
     /// Rows whose results are there, for each call.
     pub rows: usize,
-    /// Of these the rows for which nothing was asked: their input was NULL, or equal to another one of the query.
+    /// Of these the rows whose input was equal to another one of the query.
     pub cache_hits: usize,
     /// Requests to a model or to a server.
     pub calls: usize,

@@ -1,17 +1,17 @@
 //! A prepared statement of a client, and the values that it has bound to its parameters.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::sql::server::PeekableFlightDataStream;
 use datafusion::logical_expr::LogicalPlan;
 use futures::TryStreamExt;
 use tonic::Status;
 
-use super::statements::Statement;
+use super::deep::Deep;
+use super::statements::{Plans, Statement};
 use super::status::{malformed, status};
 use super::wire::wire_schema;
 
@@ -56,26 +56,25 @@ impl Bound {
         Ok(())
     }
 
-    /// The plans to run, one for each row of values, and the schema of their rows.
-    pub(super) fn plans(&self) -> Result<(Vec<LogicalPlan>, SchemaRef), Status> {
-        let prepared = &self.statement.prepared;
-        let parameters = prepared.fields().count();
-        if parameters == 0 {
-            return Ok((vec![prepared.plan().clone()], self.statement.schema()));
+    /// The plans to run, one for each row of values. To be called where plans are made.
+    pub(super) fn plans(&self) -> Result<Plans, Status> {
+        let statement = &self.statement;
+        if statement.parameters.is_empty() {
+            return statement.plans();
         }
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(values) = values else {
             return Err(Status::invalid_argument(format!(
-                "the statement has {parameters} parameters, found no values for them"
+                "the statement has {} parameters, found no values for them",
+                statement.parameters.len()
             )));
         };
+        let prepared = statement.prepared.get()?;
         let plans = (0..values.num_rows()).map(|row| prepared.bind(&values, row));
-        let plans = plans.collect::<Result<Vec<_>, _>>();
-        let plans = plans.map_err(|error| status(&error, &self.statement.sql))?;
-        let schema = plans.first().map_or_else(
-            || self.statement.schema(),
-            |plan: &LogicalPlan| wire_schema(plan.schema().as_arrow()),
-        );
-        Ok((plans, schema))
+        let plans = plans.collect::<Result<Vec<LogicalPlan>, _>>();
+        let plans = plans.map_err(|error| status(&error, &statement.sql))?;
+        let schema = plans.first().map(|plan| wire_schema(plan.schema().as_arrow()));
+        let schema = schema.unwrap_or_else(|| Arc::clone(&statement.schema));
+        Ok(Plans { plans: Deep::new(plans), schema })
     }
 }

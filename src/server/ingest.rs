@@ -135,6 +135,10 @@ async fn append(
     }
     let columns = into.fields().iter().map(|field| match schema.index_of(field.name()) {
         Ok(_) => Ok(cast(ident(field.name()), field.data_type().clone()).alias(field.name())),
+        Err(_) if !field.is_nullable() => Err(exec_datafusion_err!(
+            "column '{}' of table '{table}' is never NULL, and the rows do not have it",
+            field.name()
+        )),
         Err(_) => Ok(lit(ScalarValue::try_new_null(field.data_type())?).alias(field.name())),
     });
     let columns = columns.collect::<Result<Vec<Expr>>>()?;

@@ -167,7 +167,7 @@ impl Metrics {
         registry.register("called_rows", "Rows that functions were called for", metrics.called_rows.clone());
         registry.register(
             "cache_hits",
-            "Of these the rows whose input was NULL or seen by the query",
+            "Of these the rows whose input the query had seen",
             metrics.cache_hits.clone(),
         );
         registry.register("tokens", "Tokens that models have read", metrics.tokens.clone());

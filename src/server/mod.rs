@@ -22,6 +22,7 @@ pub mod auth;
 mod bound;
 mod catalog;
 mod config;
+mod deep;
 mod flight;
 mod handles;
 mod info;
@@ -69,7 +70,7 @@ use self::statements::Statements;
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 
 /// Stack of the threads that plan and run: some of DataFusion's walks recurse. Only what is used takes memory.
-const STACK: usize = 64 << 20;
+const STACK: usize = 256 << 20;
 
 /// How often files are looked at and handles expire.
 const HOUSEKEEPING: Duration = Duration::from_secs(2);
@@ -122,6 +123,8 @@ impl Server {
             .thread_name("semsql-query")
             .thread_stack_size(STACK)
             .build()?;
+        let queries = runtime.handle().clone();
+        let threads = Threads(Some(runtime));
         let metrics = Arc::new(Metrics::new());
         let limits = &config.limits;
         let lifetime = Duration::from_secs(limits.handle_seconds);
@@ -129,7 +132,7 @@ impl Server {
             sql_info: info::sql_info(&ctx, config.allow_writes).map_err(in_server)?,
             type_info: info::type_info().map_err(in_server)?,
             statements: Statements { ctx, allow_writes: config.allow_writes, max_rows: limits.max_rows },
-            queries: Arc::new(Queries::new(runtime.handle().clone(), limits, metrics)),
+            queries: Arc::new(Queries::new(queries, limits, metrics)),
             auth: Arc::new(Auth::new(&config)?),
             results: Handles::new("results", limits.max_handles, lifetime),
             prepared: Handles::new("prepared statements", limits.max_handles, lifetime),
@@ -145,7 +148,7 @@ impl Server {
                 Some(TcpListener::bind(at).await.map_err(taken)?)
             }
         };
-        Ok(Self { state, config, incoming, address, metrics, threads: Threads(Some(runtime)) })
+        Ok(Self { state, config, incoming, address, metrics, threads })
     }
 
     /// Where Flight SQL is served.

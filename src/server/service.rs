@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::error::FlightError;
@@ -24,7 +24,6 @@ use arrow_flight::{
     FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage, SchemaAsIpc, Ticket,
 };
 use bytes::Bytes;
-use datafusion::logical_expr::LogicalPlan;
 use futures::channel::mpsc;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -37,8 +36,9 @@ use super::bound::Bound;
 use super::handles::{Handle, Handles, parse};
 use super::metrics::{Kind, Outcome};
 use super::queries::{About, Queries};
-use super::statements::{Statement, Statements, encode};
+use super::statements::{Plans, Statement, Statements, encode};
 use super::status::malformed;
+use super::wire::wire_schema;
 use super::{catalog, ingest, keys};
 
 /// How many messages a result is ahead of its client.
@@ -53,19 +53,19 @@ pub(super) struct State {
     pub(super) queries: Arc<Queries>,
     pub(super) auth: Arc<Auth>,
     /// Statements that were planned and not fetched yet.
-    pub(super) results: Handles<Planned>,
+    pub(super) results: Handles<Wanted>,
     pub(super) prepared: Handles<Bound>,
     pub(super) sql_info: SqlInfoData,
     pub(super) type_info: XdbcTypeInfoData,
 }
 
-/// A statement that a ticket is for.
+/// What a ticket is for.
 #[derive(Debug)]
-pub(super) struct Planned {
-    sql: Arc<str>,
-    plans: Vec<LogicalPlan>,
-    schema: SchemaRef,
-    update: bool,
+pub(super) enum Wanted {
+    /// A query that runs when it is fetched.
+    Query(Arc<str>, Arc<Plans>),
+    /// What an update has answered: it ran when it was asked for, once, whether its answer is fetched or not.
+    Answer(RecordBatch),
 }
 
 type Rows = <Service as FlightService>::DoGetStream;
@@ -82,34 +82,66 @@ impl Service {
         self.0.queries.run(about, |_| async move { statements.plan(sql).await }).await
     }
 
+    /// Plans a statement without parameters; whether it changes something.
+    async fn plan_whole(&self, user: &User, sql: String) -> Result<(Arc<str>, bool, Arc<Plans>), Status> {
+        let sql: Arc<str> = sql.into();
+        let about = About { kind: Kind::Plan, user: user.clone(), sql: Arc::clone(&sql), handle: None };
+        let statements = self.0.statements.clone();
+        let planned = self.0.queries.run(about, |_| async move {
+            let statement = statements.plan(sql).await?;
+            Ok((Arc::clone(&statement.sql), statement.update, Arc::new(statement.plans()?)))
+        });
+        planned.await
+    }
+
     /// The schema of what a descriptor asks for.
     pub(super) async fn schema(&self, request: Request<FlightDescriptor>) -> Result<SchemaRef, Status> {
         let user = user(&request);
         let any = arrow_flight::sql::Any::decode(request.get_ref().cmd.as_ref()).map_err(malformed)?;
         if let Some(command) = any.unpack::<CommandStatementQuery>().map_err(malformed)? {
-            return Ok(self.plan(&user, command.query).await?.schema());
+            return Ok(Arc::clone(&self.plan(&user, command.query).await?.schema));
         }
         if let Some(command) = any.unpack::<CommandPreparedStatementQuery>().map_err(malformed)? {
             let prepared = self.0.prepared.get(&user, &command.prepared_statement_handle)?;
-            return Ok(prepared.statement().schema());
+            return Ok(Arc::clone(&prepared.statement().schema));
         }
         let info = FlightService::get_flight_info(self, request).await?.into_inner();
         Ok(Arc::new(Schema::try_from(IpcMessage(info.schema)).map_err(malformed)?))
     }
 
-    fn ticket(
+    /// Makes plans on the threads for them.
+    async fn plans(
         &self,
         user: &User,
-        planned: Planned,
+        sql: &Arc<str>,
+        make: impl FnOnce() -> Result<Plans, Status> + Send + 'static,
+    ) -> Result<Arc<Plans>, Status> {
+        let about = About { kind: Kind::Plan, user: user.clone(), sql: Arc::clone(sql), handle: None };
+        self.0.queries.run(about, |_| async move { make().map(Arc::new) }).await
+    }
+
+    /// The ticket of a query; an update runs now.
+    async fn ticket(
+        &self,
+        user: User,
+        sql: Arc<str>,
+        update: bool,
+        plans: Arc<Plans>,
         descriptor: FlightDescriptor,
     ) -> Result<Response<FlightInfo>, Status> {
-        let schema = Arc::clone(&planned.schema);
-        let handle = self.0.results.insert(user, planned)?;
+        let schema = Arc::clone(&plans.schema);
+        let wanted = if update {
+            let changed = self.update(user.clone(), sql, plans).await?;
+            Wanted::Answer(answer(&schema, changed))
+        } else {
+            Wanted::Query(sql, plans)
+        };
+        let handle = self.0.results.insert(&user, wanted)?;
         let statement_handle = Bytes::copy_from_slice(&handle);
         flight_info(&TicketStatementQuery { statement_handle }, &schema, descriptor)
     }
 
-    async fn update(&self, user: User, sql: Arc<str>, plans: Vec<LogicalPlan>) -> Result<i64, Status> {
+    async fn update(&self, user: User, sql: Arc<str>, plans: Arc<Plans>) -> Result<i64, Status> {
         let about = About { kind: Kind::Update, user, sql: Arc::clone(&sql), handle: None };
         let statements = self.0.statements.clone();
         self.0.queries.run(about, |running| statements.update(sql, plans, running)).await
@@ -125,6 +157,13 @@ impl Service {
         }
         cancelled
     }
+}
+
+/// The answer of an update: how many rows it changed, where that is what its schema says.
+fn answer(schema: &SchemaRef, changed: i64) -> RecordBatch {
+    let count: ArrayRef = Arc::new(UInt64Array::from(vec![u64::try_from(changed).unwrap_or_default()]));
+    RecordBatch::try_new(Arc::clone(schema), vec![count])
+        .unwrap_or_else(|_| RecordBatch::new_empty(Arc::clone(schema)))
 }
 
 /// The statement that a ticket is for.
@@ -235,12 +274,8 @@ impl FlightSqlService for Service {
     ) -> Result<Response<FlightInfo>, Status> {
         check_transaction(command.transaction_id.as_ref())?;
         let user = user(&request);
-        let statement = self.plan(&user, command.query).await?;
-        statement.check_complete()?;
-        let (schema, update) = (statement.schema(), statement.is_update());
-        let plans = vec![statement.prepared.plan().clone()];
-        let planned = Planned { sql: statement.sql, plans, schema, update };
-        self.ticket(&user, planned, request.into_inner())
+        let (sql, update, plans) = self.plan_whole(&user, command.query).await?;
+        self.ticket(user, sql, update, plans, request.into_inner()).await
     }
 
     async fn get_flight_info_prepared_statement(
@@ -250,10 +285,9 @@ impl FlightSqlService for Service {
     ) -> Result<Response<FlightInfo>, Status> {
         let user = user(&request);
         let prepared = self.0.prepared.get(&user, &command.prepared_statement_handle)?;
-        let (plans, schema) = prepared.plans()?;
-        let statement = prepared.statement();
-        let (sql, update) = (Arc::clone(&statement.sql), statement.is_update());
-        self.ticket(&user, Planned { sql, plans, schema, update }, request.into_inner())
+        let (sql, update) = (Arc::clone(&prepared.statement().sql), prepared.statement().update);
+        let plans = self.plans(&user, &sql, move || prepared.plans()).await?;
+        self.ticket(user, sql, update, plans, request.into_inner()).await
     }
 
     async fn do_get_statement(
@@ -262,16 +296,16 @@ impl FlightSqlService for Service {
         request: Request<Ticket>,
     ) -> Result<Response<Rows>, Status> {
         let user = user(&request);
-        let planned = self.0.results.take(&user, &ticket.statement_handle)?;
-        let kind = if planned.update { Kind::Update } else { Kind::Query };
+        let wanted = self.0.results.take(&user, &ticket.statement_handle)?;
+        let (sql, plans) = match wanted.as_ref() {
+            Wanted::Answer(batch) => return one_batch(Ok(batch.clone())),
+            Wanted::Query(sql, plans) => (Arc::clone(sql), Arc::clone(plans)),
+        };
         let handle = parse(&ticket.statement_handle);
-        let about = About { kind, user, sql: Arc::clone(&planned.sql), handle };
+        let about = About { kind: Kind::Query, user, sql: Arc::clone(&sql), handle };
         let statements = self.0.statements.clone();
         let (messages, received) = mpsc::channel(MESSAGES_AHEAD);
-        let task = self.0.queries.start(about, |running| {
-            let (sql, schema) = (Arc::clone(&planned.sql), Arc::clone(&planned.schema));
-            statements.send(sql, planned.plans.clone(), schema, running, messages)
-        });
+        let task = self.0.queries.start(about, |running| statements.send(sql, plans, running, messages));
         let task = task.await?;
         // the task is inside the stream: where the client goes away, tonic drops both
         let failure = stream::once(task.join()).filter_map(async |end| end.err().map(Err));
@@ -285,10 +319,8 @@ impl FlightSqlService for Service {
     ) -> Result<i64, Status> {
         check_transaction(command.transaction_id.as_ref())?;
         let user = user(&request);
-        let statement = self.plan(&user, command.query).await?;
-        statement.check_complete()?;
-        let plans = vec![statement.prepared.plan().clone()];
-        self.update(user, statement.sql, plans).await
+        let (sql, _, plans) = self.plan_whole(&user, command.query).await?;
+        self.update(user, sql, plans).await
     }
 
     async fn do_put_statement_ingest(
@@ -327,8 +359,9 @@ impl FlightSqlService for Service {
         let user = user(&request);
         let prepared = self.0.prepared.get(&user, &command.prepared_statement_handle)?;
         prepared.bind(request.into_inner()).await?;
-        let (plans, _) = prepared.plans()?;
-        self.update(user, Arc::clone(&prepared.statement().sql), plans).await
+        let sql = Arc::clone(&prepared.statement().sql);
+        let plans = self.plans(&user, &sql, move || prepared.plans()).await?;
+        self.update(user, sql, plans).await
     }
 
     async fn do_action_create_prepared_statement(
@@ -340,9 +373,8 @@ impl FlightSqlService for Service {
         let user = user(&request);
         let statement = self.plan(&user, command.query).await?;
         // clients run what has no columns as an update
-        let schema = if statement.is_update() { Arc::new(Schema::empty()) } else { statement.schema() };
-        let parameters: Vec<_> = statement.prepared.fields().cloned().collect();
-        let parameter_schema = super::wire::wire_schema(&Schema::new(parameters));
+        let schema = if statement.update { Arc::new(Schema::empty()) } else { Arc::clone(&statement.schema) };
+        let parameter_schema = wire_schema(&Schema::new(statement.parameters.clone()));
         let handle = self.0.prepared.insert(&user, Bound::new(statement))?;
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: Bytes::copy_from_slice(&handle),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef, UInt64Type};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef, UInt64Type};
 use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
@@ -16,11 +16,15 @@ use futures::channel::mpsc::Sender;
 use futures::{SinkExt, Stream, StreamExt, TryStreamExt, stream};
 use tonic::Status;
 
+use super::deep::Deep;
 use super::queries::Running;
 use super::status::status;
 use super::wire::{MESSAGE_BYTES, wire_batches, wire_schema};
+use crate::statement;
 use crate::statement::parameters::Prepared;
-use crate::statement::{self};
+
+/// The longest statement. A sum of all its bytes is as deep a tree, and some walks over it recurse.
+const MAX_STATEMENT_BYTES: usize = 1 << 20;
 
 /// Where statements are planned and run.
 #[derive(Clone)]
@@ -35,28 +39,33 @@ pub(super) struct Statements {
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) sql: Arc<str>,
-    pub(super) prepared: Prepared,
+    /// Of the rows that clients are sent.
+    pub(super) schema: SchemaRef,
+    /// Whether it changes something: its result is a number of rows at most.
+    pub(super) update: bool,
+    pub(super) parameters: Vec<FieldRef>,
+    pub(super) prepared: Deep<Prepared>,
+}
+
+/// The plans to run, one after the other, and the schema of their rows.
+#[derive(Debug)]
+pub(super) struct Plans {
+    pub(super) plans: Deep<Vec<LogicalPlan>>,
+    pub(super) schema: SchemaRef,
 }
 
 impl Statement {
-    /// The schema of the rows that clients are sent.
-    pub(super) fn schema(&self) -> SchemaRef {
-        wire_schema(self.prepared.plan().schema().as_arrow())
-    }
-
-    /// An error where it has parameters, whose values only a prepared statement takes.
-    pub(super) fn check_complete(&self) -> Result<(), Status> {
-        match self.prepared.fields().count() {
-            0 => Ok(()),
+    /// To be called where plans are made. An error where it has parameters, whose values only a prepared statement takes.
+    pub(super) fn plans(&self) -> Result<Plans, Status> {
+        match self.parameters.len() {
+            0 => {
+                let plans = Deep::new(vec![self.prepared.get()?.plan().clone()]);
+                Ok(Plans { plans, schema: Arc::clone(&self.schema) })
+            }
             count => Err(Status::invalid_argument(format!(
                 "the statement has {count} parameters, found no values for them: prepare it, and bind them"
             ))),
         }
-    }
-
-    /// Whether it changes something: its result is a number of rows at most.
-    pub(super) fn is_update(&self) -> bool {
-        is_update(self.prepared.plan())
     }
 }
 
@@ -70,10 +79,22 @@ pub(super) fn is_update(plan: &LogicalPlan) -> bool {
 impl Statements {
     /// Plans a statement, and runs nothing.
     pub(super) async fn plan(&self, sql: Arc<str>) -> Result<Statement, Status> {
+        if sql.len() > MAX_STATEMENT_BYTES {
+            return Err(Status::invalid_argument(format!(
+                "a statement has at most {MAX_STATEMENT_BYTES} bytes, found {}: bind large values, or ingest them",
+                sql.len()
+            )));
+        }
         let plan = statement::plan(&self.ctx.state(), &sql).await.map_err(|error| status(&error, &sql))?;
         self.check(&plan)?;
         let prepared = Prepared::new(plan).map_err(|error| status(&error, &sql))?;
-        Ok(Statement { sql, prepared })
+        Ok(Statement {
+            sql,
+            schema: wire_schema(prepared.plan().schema().as_arrow()),
+            update: is_update(prepared.plan()),
+            parameters: prepared.fields().cloned().collect(),
+            prepared: Deep::new(prepared),
+        })
     }
 
     /// Refuses what changes something where that is not allowed.
@@ -106,12 +127,12 @@ impl Statements {
     pub(super) async fn send(
         self,
         sql: Arc<str>,
-        plans: Vec<LogicalPlan>,
-        schema: SchemaRef,
+        plans: Arc<Plans>,
         running: Arc<Running>,
         mut messages: Sender<Result<FlightData, Status>>,
     ) -> Result<(), Status> {
-        let max_rows = self.max_rows;
+        let (max_rows, schema) = (self.max_rows, Arc::clone(&plans.schema));
+        let plans = plans.plans.get()?.clone();
         let (of_batches, for_plans) = (Arc::clone(&schema), Arc::clone(&running));
         let batches = stream::iter(plans).then(move |plan| {
             let (statements, running) = (self.clone(), Arc::clone(&for_plans));
@@ -149,11 +170,11 @@ impl Statements {
     pub(super) async fn update(
         self,
         sql: Arc<str>,
-        plans: Vec<LogicalPlan>,
+        plans: Arc<Plans>,
         running: Arc<Running>,
     ) -> Result<i64, Status> {
         let mut changed = 0;
-        for plan in plans {
+        for plan in plans.plans.get()?.clone() {
             let counts = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
             let ends = is_update(&plan) && !counts;
             let rows = async {

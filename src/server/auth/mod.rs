@@ -25,7 +25,8 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use datafusion::common::Result;
 use sha2::{Digest, Sha256};
 use tonic::Status;
@@ -63,6 +64,12 @@ pub(super) struct Auth {
     tokens: Tokens,
 }
 
+/// Arrow's client in Go, which is that of ADBC, sends credentials without padding.
+const BASIC: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 /// The path of the only call that needs no bearer token.
 const HANDSHAKE: &str = "/arrow.flight.protocol.FlightService/Handshake";
 
@@ -95,7 +102,7 @@ impl Auth {
         };
         let given = metadata.get("authorization").and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| strip_scheme(value, "basic"));
-        let given = given.and_then(|text| BASE64_STANDARD.decode(text).ok());
+        let given = given.and_then(|text| BASIC.decode(text).ok());
         let given = given.and_then(|bytes| String::from_utf8(bytes).ok());
         let Some((name, password)) = given.as_deref().and_then(|text| text.split_once(':')) else {
             return Err(Status::unauthenticated(

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::{Action, Criteria, Empty, FlightData, FlightDescriptor, Ticket};
+use arrow_flight::{Action, Criteria, Empty, FlightData, FlightDescriptor, HandshakeRequest, Ticket};
 use datafusion_semantic::server::auth::hash_password;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
@@ -88,7 +88,7 @@ async fn every_call_needs_a_good_token() {
         assert!(error.contains("the user name or the password is wrong"), "{error}");
     }
     let mut raw = FlightServiceClient::new(channel.clone());
-    let error = raw.handshake(futures::stream::iter([Default::default()])).await.unwrap_err();
+    let error = raw.handshake(futures::stream::iter([HandshakeRequest::default()])).await.unwrap_err();
     assert_eq!(error.code(), Code::Unauthenticated);
 
     let mut ada = logged_in(channel.clone(), "ada", "correct horse").await.unwrap();

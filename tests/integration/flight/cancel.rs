@@ -88,11 +88,10 @@ async fn nothing_is_left_of_queries_that_are_cancelled_at_random_times() {
     let mut random = 7_u64;
     let mut files = 0;
     for number in 0..count {
-        let wanted = client.execute(SLOW.to_owned(), None);
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let after = Duration::from_micros((random >> 33) % 60_000);
         let read = async {
-            let info = wanted.await.unwrap();
+            let info = client.execute(SLOW.to_owned(), None).await.unwrap();
             let rows = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
             rows.for_each(async |row| drop(row.unwrap())).await;
         };

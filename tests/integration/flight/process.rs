@@ -124,6 +124,7 @@ async fn it_says_when_it_is_ready_logs_no_literal_and_ends_on_sigterm() {
     process.signal("-HUP");
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     query(&mut client, "SELECT 1").await.unwrap_err();
+    client.clear_token();
     client.handshake("ada", "battery staple").await.unwrap();
     drop((client, channel));
 

@@ -35,6 +35,7 @@ async fn a_statement_is_planned_first_and_run_when_its_rows_are_fetched() {
     assert_eq!(vectors.value(0).as_primitive::<Float32Type>().values(), &[5.0, 2.0, 1.0]);
     assert!(vectors.is_null(1));
     assert_eq!(serving.counts.take_inputs(), 2);
+    serving.counts.take_calls();
 
     // a ticket is good for one time, and nobody makes one up
     let error = fetch(&mut client, info).await.unwrap_err();

@@ -1,7 +1,8 @@
 //! Where writing is allowed.
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
+use arrow::datatypes::UInt64Type;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::{
     CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption,
@@ -12,9 +13,11 @@ use super::{Client, query, serve, serve_with, table};
 
 fn documents(ids: &[i32]) -> RecordBatch {
     let texts: Vec<String> = ids.iter().map(|id| format!("text {id}")).collect();
-    let columns: [(&str, ArrayRef); 2] =
-        [("id", Arc::new(Int32Array::from(ids.to_vec()))), ("text", Arc::new(StringArray::from(texts)))];
-    RecordBatch::try_from_iter(columns).unwrap()
+    let columns: [(&str, ArrayRef, bool); 2] = [
+        ("id", Arc::new(Int32Array::from(ids.to_vec())), false),
+        ("text", Arc::new(StringArray::from(texts)), true),
+    ];
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 
 fn command(missing: TableNotExistOption, exists: TableExistsOption) -> CommandStatementIngest {
@@ -45,10 +48,11 @@ async fn statements_change_tables_where_that_is_allowed() {
         async |client: &mut Client, sql: &str| client.execute_update(sql.to_owned(), None).await.unwrap();
     assert_eq!(update(&mut client, "CREATE TABLE t (id INT, text VARCHAR)").await, 0);
     assert_eq!(update(&mut client, "INSERT INTO t VALUES (1, 'a'), (2, 'b')").await, 2);
-    // by the way of a query it runs once, when its row is fetched
+    // by the way of a query it runs once, before its row is fetched
     let info = client.execute("INSERT INTO t VALUES (3, 'c')".to_owned(), None).await.unwrap();
-    assert!(table(&mut client, "SELECT count(*) AS n FROM t").await.contains("| 2 |"));
-    super::fetch(&mut client, info).await.unwrap();
+    assert!(table(&mut client, "SELECT count(*) AS n FROM t").await.contains("| 3 |"));
+    let answer = super::fetch(&mut client, info).await.unwrap();
+    assert_eq!(answer[0].column(0).as_primitive::<UInt64Type>().values(), &[1]);
     assert!(table(&mut client, "SELECT count(*) AS n FROM t").await.contains("| 3 |"));
 
     let sql = "INSERT INTO t SELECT ?, ?".to_owned();
