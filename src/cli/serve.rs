@@ -167,7 +167,7 @@ fn serve(arguments: &ServeArguments) -> Result<(), Box<dyn Error>> {
             }
         };
         tokio::select! {
-            served = server.serve(shutdown) => served.map_err(message)?,
+            ended = server.serve(shutdown) => ended.map_err(message)?,
             () = reloading => {}
         }
         tracing::info!("ended");
