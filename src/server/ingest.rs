@@ -150,6 +150,7 @@ async fn append(
     Ok(written.iter().map(super::statements::count).sum())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn of_client(error: FlightError) -> DataFusionError {
     exec_datafusion_err!("the rows cannot be read: {error}")
 }

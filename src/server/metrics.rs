@@ -205,7 +205,7 @@ impl Metrics {
         self.logins.get_or_create(&Login { outcome }).inc();
     }
 
-    /// As Prometheus reads it (OpenMetrics text).
+    /// As Prometheus reads it (`OpenMetrics` text).
     pub(super) fn text(&self, state: State) -> Result<String, std::fmt::Error> {
         let set = |gauge: &Gauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.running, state.running);

@@ -228,7 +228,6 @@ impl Server {
     }
 
     /// Reads the file of users again, as on SIGHUP.
-    #[must_use]
     pub fn reload(&self) -> impl Fn() + Send + Sync + use<> {
         let auth = Arc::clone(&self.state.auth);
         move || reload(&auth, true)

@@ -36,7 +36,7 @@ use super::bound::Bound;
 use super::handles::{Handle, Handles, parse};
 use super::metrics::{Kind, Outcome};
 use super::queries::{About, Queries};
-use super::statements::{Plans, Statement, Statements, encode};
+use super::statements::{Plans, Statement, Statements, encode, read_only};
 use super::status::malformed;
 use super::wire::wire_schema;
 use super::{catalog, ingest, keys};
@@ -330,7 +330,7 @@ impl FlightSqlService for Service {
     ) -> Result<i64, Status> {
         check_transaction(command.transaction_id.as_ref())?;
         if !self.0.statements.allow_writes {
-            return Err(self.0.statements.read_only("ingestion"));
+            return Err(read_only("ingestion"));
         }
         let user = user(&request);
         let about = About { kind: Kind::Ingest, user, sql: "".into(), handle: None };

@@ -69,6 +69,13 @@ impl Statement {
     }
 }
 
+/// The refusal of what changes something.
+pub(super) fn read_only(what: &str) -> Status {
+    Status::permission_denied(format!(
+        "{what} is not allowed: the server only reads; who runs it may start it with --allow-writes"
+    ))
+}
+
 pub(super) fn is_update(plan: &LogicalPlan) -> bool {
     matches!(
         plan,
@@ -104,14 +111,8 @@ impl Statements {
         options.with_allow_statements(allowed).verify_plan(plan).map_err(|error| {
             let message = error.message().into_owned();
             let what = message.rsplit_once(": ").map_or(message.as_str(), |(_, what)| what);
-            self.read_only(what)
+            read_only(what)
         })
-    }
-
-    pub(super) fn read_only(&self, what: &str) -> Status {
-        Status::permission_denied(format!(
-            "{what} is not allowed: the server only reads; who runs it may start it with --allow-writes"
-        ))
     }
 
     /// Begins to run a plan.

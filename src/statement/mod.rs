@@ -1,5 +1,6 @@
 //! From the text of a statement to its plan, for every way in: the shell, scripts, programs and Flight SQL.
 
+#[cfg(feature = "server")]
 pub mod parameters;
 pub mod placeholders;
 

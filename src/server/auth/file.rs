@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn tokens_are_found_by_their_digest() {
         let digest = |token: &str| super::super::digest(token);
-        let hexadecimal: String = digest("b").iter().map(|byte| format!("{byte:02x}")).collect();
+        let hexadecimal = crate::server::handles::hexadecimal(&digest("b"));
         let other = "0".repeat(64);
         let entries = Entries::parse(&format!("[tokens]\na = '{other}'\nb = '{hexadecimal}'")).unwrap();
         assert_eq!(entries.token(&digest("b")), Some(User::named("b")));

@@ -37,6 +37,7 @@ use self::file::AuthFile;
 use self::passwords::Passwords;
 use self::tokens::Tokens;
 use super::config::ServerConfig;
+use super::handles::hexadecimal;
 
 pub use self::passwords::hash_password;
 
@@ -154,7 +155,7 @@ fn certificate(request: &Request) -> Option<User> {
     let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>()?;
     let certificates = info.peer_certs()?;
     let digest = Sha256::digest(certificates.first()?);
-    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hexadecimal(digest.get(..8)?);
     Some(User::named(&format!("certificate:{digest}")))
 }
 

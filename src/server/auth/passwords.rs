@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tonic::Status;
 
-use crate::server::handles::random;
+use crate::server::handles::{hexadecimal, random};
 
 /// The hash of a password for the file of users: Argon2id with OWASP's least parameters (19 MiB, two passes), in the PHC
 /// string format.
@@ -36,10 +36,7 @@ pub(super) struct Passwords {
 impl Passwords {
     pub(super) fn new() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
-        let nobody = random::<16>().ok().and_then(|bytes| {
-            let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            hash_password(&password).ok()
-        });
+        let nobody = random::<16>().ok().and_then(|bytes| hash_password(&hexadecimal(&bytes)).ok());
         Self {
             turns: Arc::new(Semaphore::new(cores.div_ceil(2))),
             waiting: AtomicUsize::new(0),
