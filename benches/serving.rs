@@ -40,7 +40,7 @@ fn embed(turn: u64) -> String {
 
 /// Every fourth client embeds, the others search.
 fn statement(client: u64, turn: u64, searches_only: bool) -> (bool, String) {
-    if client % 4 == 0 && !searches_only {
+    if client.is_multiple_of(4) && !searches_only {
         (false, embed(client * 1_000_000 + turn))
     } else {
         (true, search(turn))

@@ -158,7 +158,7 @@ fn serve(arguments: &ServeArguments) -> Result<(), Box<dyn Error>> {
             while hang_up.recv().await.is_some() {
                 reload();
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let shutdown = async move {
             tokio::select! {
