@@ -36,7 +36,7 @@ pub struct Serving {
     pub metrics: Option<SocketAddr>,
     pub counts: Arc<Counts>,
     stop: Option<oneshot::Sender<()>>,
-    served: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// A session as `semsql serve` opens it, whose default models are the mock's.
@@ -67,15 +67,15 @@ pub async fn serve_with(toml: &str, init: &[&str]) -> Serving {
     let server = Server::bind(ctx, config).await.unwrap();
     let (address, metrics) = (server.address(), server.metrics_address());
     let (stop, stopped) = oneshot::channel::<()>();
-    let mut served = JoinSet::new();
-    served.spawn(async move {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
         let stopped = async move {
             // dropped: at once
             let _ = stopped.await;
         };
         server.serve(stopped).await.unwrap();
     });
-    Serving { address, metrics, counts, stop: Some(stop), served }
+    Serving { address, metrics, counts, stop: Some(stop), tasks }
 }
 
 pub async fn serve(toml: &str) -> Serving {
@@ -95,7 +95,7 @@ impl Serving {
     /// Asks it to end, and waits until it has.
     pub async fn stop(mut self) {
         self.stop.take().unwrap().send(()).unwrap();
-        self.served.join_next().await;
+        self.tasks.join_next().await;
     }
 
     /// A page of the second port: the status line and all that follows.
