@@ -525,13 +525,17 @@ fn positive(key: &str, value: &str) -> Result<usize> {
     }
 }
 
-/// A number of bytes, or of K, M or G of them, each 1,024 times the one before.
 fn bytes(key: &str, value: &str) -> Result<usize> {
-    let units = [('K', 10), ('M', 20), ('G', 30)];
-    let unit = units.into_iter().find_map(|(unit, shift)| Some((value.strip_suffix(unit)?, shift)));
-    let (number, shift) = unit.unwrap_or((value, 0));
-    match number.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << shift)) {
+    match parse_bytes(value) {
         Some(bytes) => Ok(bytes),
         None => plan_err!("semantic.{key} must be a number of bytes like 67108864 or 64M, found '{value}'"),
     }
+}
+
+/// A number of bytes, or of K, M or G of them, each 1,024 times the one before.
+pub(crate) fn parse_bytes(value: &str) -> Option<usize> {
+    let units = [('K', 10), ('M', 20), ('G', 30)];
+    let unit = units.into_iter().find_map(|(unit, shift)| Some((value.strip_suffix(unit)?, shift)));
+    let (number, shift) = unit.unwrap_or((value, 0));
+    number.parse::<usize>().ok()?.checked_mul(1 << shift)
 }

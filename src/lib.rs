@@ -40,7 +40,10 @@ pub mod models;
 mod pixels;
 pub mod planner;
 mod register;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod session;
+mod statement;
 pub mod types;
 pub mod vector;
 

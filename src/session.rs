@@ -2,21 +2,16 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
+use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use datafusion::config::ConfigOptions;
-use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
-use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
 use crate::config::SemanticOptions;
-use crate::error::Error;
 use crate::io::{Stores, file_tables};
-use crate::models::{Registry, hub};
-use crate::planner::named_arguments::{self, Parameters};
+use crate::models::Registry;
 use crate::register::register;
+use crate::statement;
 
 /// A session in which a quoted path is a table and errors know where in the statement they stand. Queries reach all that
 /// the process does.
@@ -26,12 +21,29 @@ pub fn new() -> Result<SessionContext> {
 
 /// As [`new`], for queries that reach what the options allow, by whatever statement.
 pub fn with_options(options: SemanticOptions) -> Result<SessionContext> {
+    open(config(options), RuntimeEnvBuilder::new())
+}
+
+/// As [`with_options`], for queries that reach what a TOML file allows, see [`configure`]: nothing by default. `runtime`
+/// says how much memory they share.
+#[cfg(feature = "server")]
+pub(crate) fn restricted(toml: &str, runtime: RuntimeEnvBuilder) -> Result<SessionContext> {
+    let mut config = config(SemanticOptions::default());
+    set_toml(config.options_mut(), toml)?;
+    open(config, runtime)
+}
+
+fn config(options: SemanticOptions) -> SessionConfig {
     // small batches: what a model or a download makes of a batch is held at the same time
     let config = SessionConfig::new().with_information_schema(true).with_batch_size(1024);
     let mut config = config.with_option_extension(options);
     config.options_mut().sql_parser.collect_spans = true;
+    config
+}
+
+fn open(config: SessionConfig, runtime: RuntimeEnvBuilder) -> Result<SessionContext> {
     // DataFusion would keep a folder's listing for the life of the session: new files would not be seen.
-    let runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0);
+    let runtime = runtime.with_object_list_cache_limit(0);
     let stores = Arc::new(Stores::new(Arc::clone(&runtime.object_store_registry)));
     let runtime = runtime.with_object_store_registry(Arc::clone(&stores) as _).build_arc()?;
     let ctx = SessionContext::new_with_config_rt(config, runtime);
@@ -49,19 +61,28 @@ pub fn with_options(options: SemanticOptions) -> Result<SessionContext> {
 /// requests_per_minute = 600
 /// ```
 ///
-/// The first option that cannot be set ends it with an error.
+/// The table `server` is that of `semsql serve`, and no option. The first option that cannot be set ends it with an error.
 pub fn configure(ctx: &SessionContext, toml: &str) -> Result<()> {
-    let table: toml::Table = toml.parse().map_err(|error: toml::de::Error| {
+    let state = ctx.state_ref();
+    let mut state = state.write();
+    set_toml(state.config_mut().options_mut(), toml)
+}
+
+fn set_toml(options: &mut ConfigOptions, toml: &str) -> Result<()> {
+    let mut table = parse_toml(toml)?;
+    table.remove("server");
+    set_all(options, "", table)
+}
+
+/// Reads a TOML file; an error names the place, and repeats nothing of the file.
+pub(crate) fn parse_toml(toml: &str) -> Result<toml::Table> {
+    toml.parse().map_err(|error: toml::de::Error| {
         let before = error.span().map_or("", |span| toml.get(..span.start).unwrap_or_default());
         let (line, column) =
             (before.split('\n').count(), before.chars().rev().take_while(|c| *c != '\n').count());
         // the error's own text would repeat the line
         plan_datafusion_err!("line {line}, column {}: {}", column + 1, error.message())
-    })?;
-    let state = ctx.state_ref();
-    let mut state = state.write();
-    let options = state.config_mut().options_mut();
-    set_all(options, "", table)
+    })
 }
 
 fn set_all(options: &mut ConfigOptions, prefix: &str, table: toml::Table) -> Result<()> {
@@ -98,86 +119,8 @@ fn set_all(options: &mut ConfigOptions, prefix: &str, table: toml::Table) -> Res
 /// `hf://models` and `semantic.offline` does not forbid it: planning itself asks nobody, but it reads the model's files.
 /// For `EXPLAIN` nothing is fetched.
 pub async fn sql(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
-    let state = ctx.state();
-    let dialect = state.config_options().sql_parser.dialect;
-    let mut statement = state.sql_to_statement(sql, &dialect)?;
-    named_arguments::fill_gaps(&mut statement, &|name| {
-        state.scalar_functions().get(name).and_then(|function| Parameters::of(function.signature()))
-    });
-    let mut fetched = vec![];
-    let plan = loop {
-        match state.statement_to_plan(statement.clone()).await {
-            Ok(plan) => break plan,
-            Err(error) => match missing_model(&error).filter(|model| !fetched.contains(model)) {
-                Some(model) if !only_explains(&statement) => {
-                    fetch(&state, &model, &error).await?;
-                    fetched.push(model);
-                }
-                _ => return Err(explain_arity(&state, error)),
-            },
-        }
-    };
-    if let LogicalPlan::Copy(copy) = &plan {
-        check_target(&state, &copy.output_url)?;
-    }
+    let plan = statement::plan(&ctx.state(), sql).await?;
     ctx.execute_logical_plan(plan).await
-}
-
-/// The model that is to be fetched before a statement can be planned.
-fn missing_model(error: &DataFusionError) -> Option<String> {
-    let DataFusionError::External(error) = error.find_root() else { return None };
-    match error.downcast_ref()? {
-        Error::NotHere { model, .. } => Some(model.clone()),
-        _ => None,
-    }
-}
-
-fn only_explains(statement: &Statement) -> bool {
-    match statement {
-        Statement::Explain(explained) => !explained.options.analyze,
-        Statement::Statement(statement) => {
-            matches!(&**statement, SqlStatement::Explain { analyze: false, .. })
-        }
-        _ => false,
-    }
-}
-
-async fn fetch(state: &SessionState, model: &str, missing: &DataFusionError) -> Result<()> {
-    let options = state.config_options().extensions.get::<SemanticOptions>();
-    let settings = options.map(|options| options.settings().clone()).unwrap_or_default();
-    match hub::pull(model, settings.local.variant.as_deref(), false, &settings.files).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let missing = missing.find_root().message();
-            plan_err!("{missing}; {error}")
-        }
-    }
-}
-
-/// A store that refuses to be written to is an internal error of DataFusion at the end of the query: this says why at
-/// its beginning.
-fn check_target(state: &SessionState, location: &str) -> Result<()> {
-    let Some(options) = state.config_options().extensions.get::<SemanticOptions>() else { return Ok(()) };
-    match options.settings().files.writable(location) {
-        Ok(_) => Ok(()),
-        Err(error) => plan_err!("COPY: {error}"),
-    }
-}
-
-/// DataFusion answers a wrong number of arguments with an internal error, where a function takes several numbers:
-/// this names the function's parameters instead.
-fn explain_arity(state: &SessionState, error: DataFusionError) -> DataFusionError {
-    let message = error.find_root().message();
-    let Some((before, _)) = message.split_once("' failed to match any signature") else { return error };
-    let Some((_, name)) = before.rsplit_once("Function '") else { return error };
-    let function = state.scalar_functions().get(name);
-    let Some(parameters) = function.and_then(|function| function.signature().parameter_names.as_ref()) else {
-        return error;
-    };
-    plan_datafusion_err!(
-        "{name}: wrong number of arguments, the parameters are {name}({})",
-        parameters.join(", ")
-    )
 }
 
 #[cfg(test)]

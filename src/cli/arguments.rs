@@ -56,6 +56,10 @@ pub enum Task {
     /// List, fetch, verify or remove models
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// The server and its users
+    #[cfg(feature = "server")]
+    #[command(flatten)]
+    Server(super::serve::Command),
 }
 
 /// One piece of SQL from the command line.
@@ -92,7 +96,8 @@ Examples:
   semsql -f setup.sql -c 'SELECT * FROM t' --format csv    both, in this order
   semsql -f photos.sql --format html > photos.html         a page with thumbnails
   echo 'SELECT 1' | semsql --format json
-  semsql models pull BAAI/bge-small-en-v1.5                a model of the Hugging Face hub";
+  semsql models pull BAAI/bge-small-en-v1.5                a model of the Hugging Face hub
+  semsql serve --config server.toml                        a Flight SQL server; semsql serve --help";
 
 impl Arguments {
     /// Reads the command line of this process; prints help, version or a usage error itself and then ends it.

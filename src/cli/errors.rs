@@ -77,7 +77,7 @@ pub fn message_of(error: &DataFusionError) -> String {
 }
 
 /// The error as a sentence, and its place within `sql` where it has one.
-fn describe(error: &DataFusionError, sql: &str) -> (String, Option<Position>) {
+pub(crate) fn describe(error: &DataFusionError, sql: &str) -> (String, Option<Position>) {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let place = span.map(|span| Position { line: span.start.line, column: span.start.column });
     let error = match error.find_root() {

@@ -5,7 +5,7 @@ mod commands;
 mod completion;
 mod cursor;
 mod describe;
-mod errors;
+pub(crate) mod errors;
 mod highlight;
 mod hints;
 mod html;
@@ -20,6 +20,8 @@ mod progress;
 mod reasons;
 mod repl;
 mod run;
+#[cfg(feature = "server")]
+pub mod serve;
 mod settings;
 mod statements;
 mod table;
@@ -72,6 +74,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn run_here(arguments: &Arguments) -> ExitCode {
+    #[cfg(feature = "server")]
+    if let Some(Task::Server(command)) = &arguments.task {
+        return serve::run(command);
+    }
     let interactive = arguments.inputs.is_empty() && io::stdin().is_terminal();
     let (runtime, mut shell) = match start(arguments, interactive) {
         Ok(started) => started,

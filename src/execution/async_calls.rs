@@ -72,6 +72,10 @@ impl AsyncCallsExec {
         statistics.map_or(Precision::Absent, |statistics| statistics.num_rows)
     }
 
+    pub(super) fn number_of_calls(&self) -> usize {
+        self.calls.len()
+    }
+
     pub(super) fn calls(&self) -> String {
         self.calls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }

@@ -22,9 +22,11 @@ mod slices;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use async_calls::AsyncCallsExec;
 pub use nearest_join::NearestJoinExec;
 pub(crate) use nearest_join::{Distance, Of, WantedPairs};
 pub use progress::{Progress, progress};
 pub(crate) use query::{Bodies, Queries};
+pub use usage::{PlanUsage, usage};

@@ -8,6 +8,8 @@ mod cli;
 mod clouds;
 mod corpus;
 mod documents;
+#[cfg(feature = "server")]
+mod flight;
 #[path = "../../fuzz/decode.rs"]
 mod fuzz;
 mod http;

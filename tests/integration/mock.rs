@@ -144,6 +144,11 @@ impl ImageEmbedder for MockModel {
     }
 }
 
+/// The provider of these models, which counts their calls.
+pub fn provider(counts: Arc<Counts>) -> impl Provider {
+    MockProvider(counts)
+}
+
 /// A session whose default models are the mock's, and the counts of its calls.
 pub async fn session() -> DataFusionResult<(SessionContext, Arc<Counts>)> {
     let counts = Arc::new(Counts::default());

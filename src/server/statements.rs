@@ -1,0 +1,222 @@
+//! From the text of a client's statement to rows: what may be planned, and how it runs.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef, UInt64Type};
+use arrow_flight::FlightData;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::{SQLOptions, SessionContext};
+use futures::channel::mpsc::Sender;
+use futures::{SinkExt, Stream, StreamExt, TryStreamExt, stream};
+use tonic::Status;
+
+use super::deep::Deep;
+use super::queries::Running;
+use super::status::status;
+use super::wire::{MESSAGE_BYTES, wire_batches, wire_schema};
+use crate::statement;
+use crate::statement::parameters::Prepared;
+
+/// The longest statement. A sum of all its bytes is as deep a tree, and some walks over it recurse.
+const MAX_STATEMENT_BYTES: usize = 1 << 20;
+
+/// Where statements are planned and run.
+#[derive(Clone)]
+pub(super) struct Statements {
+    pub(super) ctx: SessionContext,
+    pub(super) allow_writes: bool,
+    /// The most rows of a result; 0 is any number.
+    pub(super) max_rows: u64,
+}
+
+/// A statement of a client, planned.
+#[derive(Debug)]
+pub(super) struct Statement {
+    pub(super) sql: Arc<str>,
+    /// Of the rows that clients are sent.
+    pub(super) schema: SchemaRef,
+    /// Whether it changes something: its result is a number of rows at most.
+    pub(super) update: bool,
+    pub(super) parameters: Vec<FieldRef>,
+    pub(super) prepared: Deep<Prepared>,
+}
+
+/// The plans to run, one after the other, and the schema of their rows.
+#[derive(Debug)]
+pub(super) struct Plans {
+    pub(super) plans: Deep<Vec<LogicalPlan>>,
+    pub(super) schema: SchemaRef,
+}
+
+impl Statement {
+    /// To be called where plans are made. An error where it has parameters, whose values only a prepared statement takes.
+    pub(super) fn plans(&self) -> Result<Plans, Status> {
+        match self.parameters.len() {
+            0 => {
+                let plans = Deep::new(vec![self.prepared.get()?.plan().clone()]);
+                Ok(Plans { plans, schema: Arc::clone(&self.schema) })
+            }
+            count => Err(Status::invalid_argument(format!(
+                "the statement has {count} parameters, found no values for them: prepare it, and bind them"
+            ))),
+        }
+    }
+}
+
+/// The refusal of what changes something.
+pub(super) fn read_only(what: &str) -> Status {
+    Status::permission_denied(format!(
+        "{what} is not allowed: the server only reads; who runs it may start it with --allow-writes"
+    ))
+}
+
+pub(super) fn is_update(plan: &LogicalPlan) -> bool {
+    matches!(
+        plan,
+        LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_)
+    )
+}
+
+impl Statements {
+    /// Plans a statement, and runs nothing.
+    pub(super) async fn plan(&self, sql: Arc<str>) -> Result<Statement, Status> {
+        if sql.len() > MAX_STATEMENT_BYTES {
+            return Err(Status::invalid_argument(format!(
+                "a statement has at most {MAX_STATEMENT_BYTES} bytes, found {}: bind large values, or ingest them",
+                sql.len()
+            )));
+        }
+        let plan = statement::plan(&self.ctx.state(), &sql).await.map_err(|error| status(&error, &sql))?;
+        self.check(&plan)?;
+        let prepared = Prepared::new(plan).map_err(|error| status(&error, &sql))?;
+        Ok(Statement {
+            sql,
+            schema: wire_schema(prepared.plan().schema().as_arrow()),
+            update: is_update(prepared.plan()),
+            parameters: prepared.fields().cloned().collect(),
+            prepared: Deep::new(prepared),
+        })
+    }
+
+    /// Refuses what changes something where that is not allowed.
+    fn check(&self, plan: &LogicalPlan) -> Result<(), Status> {
+        let allowed = self.allow_writes;
+        let options = SQLOptions::new().with_allow_ddl(allowed).with_allow_dml(allowed);
+        options.with_allow_statements(allowed).verify_plan(plan).map_err(|error| {
+            let message = error.message().into_owned();
+            let what = message.rsplit_once(": ").map_or(message.as_str(), |(_, what)| what);
+            read_only(what)
+        })
+    }
+
+    /// Begins to run a plan.
+    async fn execute(&self, plan: LogicalPlan, running: &Running) -> Result<SendableRecordBatchStream> {
+        let frame = self.ctx.execute_logical_plan(plan).await?;
+        let context = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await?;
+        running.runs(Arc::clone(&plan));
+        execute_stream(plan, context)
+    }
+
+    /// Runs plans of the same schema one after the other and sends their rows, as fast as they are received.
+    pub(super) async fn send(
+        self,
+        sql: Arc<str>,
+        plans: Arc<Plans>,
+        running: Arc<Running>,
+        mut messages: Sender<Result<FlightData, Status>>,
+    ) -> Result<(), Status> {
+        let (max_rows, schema) = (self.max_rows, Arc::clone(&plans.schema));
+        let plans = plans.plans.get()?.clone();
+        let (of_batches, for_plans) = (Arc::clone(&schema), Arc::clone(&running));
+        let batches = stream::iter(plans).then(move |plan| {
+            let (statements, running) = (self.clone(), Arc::clone(&for_plans));
+            async move { statements.execute(plan, &running).await }
+        });
+        let batches = batches.try_flatten().map(move |batch| {
+            let batch = batch.map_err(|error| status(&error, &sql))?;
+            let rows = running.add_rows(batch.num_rows());
+            if max_rows > 0 && rows > max_rows {
+                return Err(Status::resource_exhausted(format!(
+                    "the result has more than {max_rows} rows (max_rows): add a LIMIT"
+                )));
+            }
+            Ok(batch)
+        });
+        let parts = batches.map(move |batch| match batch {
+            Ok(batch) => {
+                let parts = wire_batches(batch, Arc::clone(&of_batches));
+                stream::iter(parts.map(|part| part.map_err(FlightError::from))).left_stream()
+            }
+            Err(status) => stream::iter([Err(FlightError::from(status))]).right_stream(),
+        });
+        let mut encoded = encode(schema, parts.flatten());
+        while let Some(message) = encoded.next().await {
+            // an error is what the task ends with
+            let message = message?;
+            if messages.send(Ok(message)).await.is_err() {
+                return Err(Status::cancelled("the client went away"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs plans one after the other and counts the rows that they changed; -1 where a plan does not say.
+    pub(super) async fn update(
+        self,
+        sql: Arc<str>,
+        plans: Arc<Plans>,
+        running: Arc<Running>,
+    ) -> Result<i64, Status> {
+        let mut changed = 0;
+        for plan in plans.plans.get()?.clone() {
+            let counts = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
+            let ends = is_update(&plan) && !counts;
+            let rows = async {
+                let mut batches = self.execute(plan, &running).await?;
+                let mut rows = 0;
+                while let Some(batch) = batches.try_next().await? {
+                    rows += count(&batch);
+                }
+                Ok::<_, DataFusionError>(rows)
+            };
+            let rows = rows.await.map_err(|error| status(&error, &sql))?;
+            changed = match (counts, ends) {
+                (true, _) => changed + rows,
+                (false, true) => changed,
+                (false, false) => -1,
+            };
+        }
+        Ok(changed)
+    }
+}
+
+/// The number that the plan of an update gives.
+pub(super) fn count(batch: &RecordBatch) -> i64 {
+    match batch.columns() {
+        [count] if *count.data_type() == DataType::UInt64 => {
+            let counts = count.as_primitive::<UInt64Type>().iter().flatten();
+            counts.map(|count| i64::try_from(count).unwrap_or(i64::MAX)).sum()
+        }
+        _ => 0,
+    }
+}
+
+/// Rows as messages, the schema first.
+pub(super) fn encode(
+    schema: SchemaRef,
+    batches: impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
+) -> impl Stream<Item = Result<FlightData, Status>> + Send {
+    let encoder = FlightDataEncoderBuilder::new().with_schema(schema);
+    let encoder = encoder.with_max_flight_data_size(MESSAGE_BYTES).build(batches);
+    encoder.map_err(|error| match error {
+        FlightError::Tonic(status) => *status,
+        error => Status::internal(format!("internal error: the result cannot be encoded: {error}")),
+    })
+}
