@@ -75,7 +75,8 @@ impl Completion {
             return (start, candidates.collect());
         };
         let name = &before[start..start + space];
-        let from = before.rfind(char::is_whitespace).map_or(before.len(), |at| at + 1);
+        // white space can be several bytes
+        let from = before.trim_end_matches(|c: char| !c.is_whitespace()).len();
         let typed = &before[from..];
         let words = |words: Vec<String>| {
             words.into_iter().filter(|word| starts_with(word, typed)).map(plain).collect::<Vec<_>>()

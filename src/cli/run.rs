@@ -81,7 +81,7 @@ impl Shell {
             let sql = self.variables.put_into(statement.text, dialect.as_ref());
             // places in it are those of the text that runs, with the values of variables in it
             let statement = Statement { text: &sql, start: statement.start };
-            if let Err(error) = self.run_statement(&statement).await {
+            if let Err(error) = Box::pin(self.run_statement(&statement)).await {
                 if self.out.is_closed() {
                     return Err(Stop::Closed);
                 }
@@ -102,7 +102,7 @@ impl Shell {
 
     async fn run_statement(&mut self, statement: &Statement<'_>) -> Result<(), DataFusionError> {
         let result = match self.progress.clone() {
-            Some(progress) => progress.of(self.execute(statement)).await,
+            Some(progress) => Box::pin(progress.of(self.execute(statement))).await,
             None => self.execute(statement).await,
         };
         // who leaves the pager has seen enough

@@ -101,6 +101,7 @@ impl ServeArguments {
 }
 
 /// Does what the command line asks for.
+#[must_use]
 pub fn run(command: &Command) -> ExitCode {
     let done = match command {
         Command::Serve(arguments) => serve(arguments),

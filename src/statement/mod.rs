@@ -36,7 +36,7 @@ pub async fn plan(state: &SessionState, sql: &str) -> Result<LogicalPlan> {
             Ok(plan) => break plan,
             Err(error) => match missing_model(&error).filter(|model| !fetched.contains(model)) {
                 Some(model) if !only_explains(&statement) => {
-                    fetch(state, &model, &error).await?;
+                    Box::pin(fetch(state, &model, &error)).await?;
                     fetched.push(model);
                 }
                 _ => return Err(explain_arity(state, error)),

@@ -121,6 +121,7 @@ fn outline(folder: &ModelFolder, tower: Tower) -> Result<Option<Outline>> {
 
 /// How a text model is used, from its files.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what the files say")]
 pub(super) struct TextConfig {
     pub(super) space: EmbeddingSpace,
     /// The numbers of a token's vector.
