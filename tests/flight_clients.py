@@ -58,7 +58,7 @@ with connect(username=user, password=password) as connection:
         # errors that can be read
         raises("did you mean documents.text?", lambda: cursor.execute("SELECT txt FROM documents"))
         raises("embed_text: text must be a string", lambda: cursor.execute("SELECT embed_text(id) FROM documents"))
-        raises("unknown model 'nope'", lambda: cursor.execute("SELECT embed_text(text, 'nope') FROM documents"))
+        raises("model 'nope' is not on this machine", lambda: cursor.execute("SELECT embed_text(text, 'nope') FROM documents"))
         raises("not allowed", lambda: cursor.execute("SELECT * FROM '/etc/passwd'"))
 
         # a row larger than a message of gRPC
