@@ -29,4 +29,6 @@ pub use nearest_join::NearestJoinExec;
 pub(crate) use nearest_join::{Distance, Of, WantedPairs};
 pub use progress::{Progress, progress};
 pub(crate) use query::{Bodies, Queries};
+#[cfg(feature = "server")]
+pub(crate) use size::size;
 pub use usage::{PlanUsage, usage};

@@ -3,7 +3,7 @@ use arrow::array::{Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait};
 use arrow::datatypes::{ArrowNativeType, DataType};
 
 /// The bytes of the values of `columns`, not of the buffers which they share with other rows.
-pub(super) fn size(columns: &[ArrayRef]) -> usize {
+pub(crate) fn size(columns: &[ArrayRef]) -> usize {
     columns.iter().map(size_of_array).sum()
 }
 

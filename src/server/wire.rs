@@ -11,6 +11,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
+use crate::execution::size;
+
 /// About the most bytes of a message; a single row may be larger.
 pub(super) const MESSAGE_BYTES: usize = 2 << 20;
 
@@ -62,14 +64,7 @@ pub(super) fn wire_batches(
 }
 
 fn part_rows(batch: &RecordBatch) -> usize {
-    let bytes: usize = batch
-        .columns()
-        .iter()
-        .map(|column| {
-            let data = column.to_data();
-            data.get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
-        })
-        .sum();
+    let bytes = size(batch.columns());
     let parts = bytes.div_ceil(MESSAGE_BYTES).max(1);
     (batch.num_rows() / parts).max(1)
 }
