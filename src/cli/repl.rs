@@ -16,13 +16,19 @@ use tokio::runtime::Runtime;
 use super::complain;
 use super::completion::Completion;
 use super::highlight::highlight;
+use super::interrupts::Interrupts;
 use super::run::{Shell, Stop};
 use super::statements::is_complete;
 use super::user_files;
 
 /// Reads and runs statements until the end of input or `\q`, after those of the startup file if `with_startup`. What is
 /// typed is kept in a history file.
-pub fn run(runtime: &Runtime, shell: &mut Shell, with_startup: bool) -> rustyline::Result<()> {
+pub fn run(
+    runtime: &Runtime,
+    interrupts: &Interrupts,
+    shell: &mut Shell,
+    with_startup: bool,
+) -> rustyline::Result<()> {
     let config = Config::builder()
         .auto_add_history(true)
         .history_ignore_dups(true)?
@@ -40,7 +46,7 @@ pub fn run(runtime: &Runtime, shell: &mut Shell, with_startup: bool) -> rustylin
         let _ = shell
             .say(format_args!("semsql {version}. End a statement with a semicolon; \\? helps, \\q quits."));
     }
-    if with_startup && !run_startup(runtime, shell) {
+    if with_startup && !run_startup(runtime, interrupts, shell) {
         return Ok(());
     }
     loop {
@@ -48,7 +54,7 @@ pub fn run(runtime: &Runtime, shell: &mut Shell, with_startup: bool) -> rustylin
         editor.set_helper(Some(Typing { dialect: shell.dialect(), completion }));
         let goes_on = match editor.readline("semsql> ") {
             Ok(typed) if matches!(typed.trim(), "exit" | "quit") => false,
-            Ok(typed) => run_typed(runtime, shell, "", &typed),
+            Ok(typed) => run_typed(runtime, interrupts, shell, "", &typed),
             // Ctrl-C drops what was typed
             Err(ReadlineError::Interrupted) => true,
             Err(ReadlineError::Eof) => false,
@@ -65,11 +71,11 @@ pub fn run(runtime: &Runtime, shell: &mut Shell, with_startup: bool) -> rustylin
 }
 
 /// Runs the commands and statements that a person wants in every shell; false where they end it.
-fn run_startup(runtime: &Runtime, shell: &mut Shell) -> bool {
+fn run_startup(runtime: &Runtime, interrupts: &Interrupts, shell: &mut Shell) -> bool {
     let Some(path) = user_files::startup().filter(|path| path.exists()) else { return true };
     let confirms = std::mem::replace(&mut shell.interactive, false);
     let goes_on = match user_files::read_script(&path) {
-        Ok(script) => run_typed(runtime, shell, &path.display().to_string(), &script),
+        Ok(script) => run_typed(runtime, interrupts, shell, &path.display().to_string(), &script),
         Err(reason) => {
             complain(format_args!("error: {reason}"));
             true
@@ -80,15 +86,10 @@ fn run_startup(runtime: &Runtime, shell: &mut Shell) -> bool {
 }
 
 /// Runs what was typed; false where the shell ends, or where nobody can read the results any more.
-fn run_typed(runtime: &Runtime, shell: &mut Shell, name: &str, typed: &str) -> bool {
-    let stopped = runtime.block_on(async {
-        tokio::select! {
-            stopped = shell.run(name, typed) => stopped,
-            _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
-        }
-    });
+fn run_typed(runtime: &Runtime, interrupts: &Interrupts, shell: &mut Shell, name: &str, typed: &str) -> bool {
+    let stopped = runtime.block_on(interrupts.during(shell.run(name, typed)));
     shell.depth = 0;
-    match stopped {
+    match stopped.unwrap_or(Err(Stop::Interrupted)) {
         Ok(()) => {}
         Err(Stop::Closed | Stop::Quit) => return false,
         Err(Stop::Interrupted) => {

@@ -14,11 +14,11 @@ use super::errors::Report;
 use super::output::Output;
 use super::print::{Printed, print};
 use super::progress::{Line, Progress};
+use super::running::Started;
 use super::settings::Settings;
 use super::statements::{Statement, split};
 use super::variables::Variables;
-use super::{complain, html};
-use crate::session;
+use super::{complain, html, running, table};
 use crate::types::display::grouped;
 
 /// A session and the way its results are shown.
@@ -110,8 +110,8 @@ impl Shell {
 
     async fn execute(&mut self, statement: &Statement<'_>) -> Result<(), DataFusionError> {
         let started = Instant::now();
-        let frame = session::sql(&self.ctx, statement.text).await?;
-        if frame.schema().fields().is_empty() {
+        let Started { stream, is_explanation } = running::run(&self.ctx, statement.text).await?;
+        if stream.schema().fields().is_empty() {
             let time = self.time(started);
             if !self.quiet && (time.is_some() || self.interactive) {
                 let time = time.map_or_else(String::new, |time| format!(" ({time})"));
@@ -119,9 +119,11 @@ impl Shell {
             }
             return Ok(self.out.flush()?);
         }
-        let stream = frame.execute_stream().await?;
         self.begin_page()?;
-        let printed = print(stream, &self.settings, &mut self.out).await?;
+        let printed = match self.settings.format {
+            Format::Table if is_explanation => table::print_explanation(stream, &mut self.out).await?,
+            _ => print(stream, &self.settings, &mut self.out).await?,
+        };
         let time = self.time(started).map_or_else(String::new, |time| format!(", {time}"));
         let count = format!("{}{time}", count(printed));
         match self.settings.format {
