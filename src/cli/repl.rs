@@ -53,7 +53,7 @@ pub fn run(
         let completion = Completion { ctx: shell.ctx.clone(), runtime: runtime.handle().clone() };
         editor.set_helper(Some(Typing { dialect: shell.dialect(), completion }));
         let goes_on = match editor.readline("semsql> ") {
-            Ok(typed) if matches!(typed.trim(), "exit" | "quit") => false,
+            Ok(typed) if leaves(&typed) => false,
             Ok(typed) => run_typed(runtime, interrupts, shell, "", &typed),
             // Ctrl-C drops what was typed
             Err(ReadlineError::Interrupted) => true,
@@ -103,6 +103,13 @@ fn run_typed(runtime: &Runtime, interrupts: &Interrupts, shell: &mut Shell, name
     true
 }
 
+/// Whether what was typed ends the shell; `\q` does so on the last line of a statement that is not finished.
+fn leaves(typed: &str) -> bool {
+    let typed = typed.trim();
+    let word = typed.trim_end_matches(';').trim_end();
+    matches!(word, "exit" | "quit") || typed.lines().next_back().is_some_and(|line| line.trim() == r"\q")
+}
+
 /// What the line editor asks while somebody types.
 struct Typing {
     dialect: Box<dyn Dialect>,
@@ -113,7 +120,7 @@ struct Typing {
 impl Validator for Typing {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let typed = context.input().trim();
-        let is_done = matches!(typed, "exit" | "quit") || is_complete(typed, self.dialect.as_ref());
+        let is_done = leaves(typed) || is_complete(typed, self.dialect.as_ref());
         Ok(if is_done { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
     }
 }
@@ -151,3 +158,16 @@ impl Highlighter for Typing {
 }
 
 impl Helper for Typing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_several_ways_out() {
+        for typed in ["exit", "quit;", " exit ; ", "SELECT 1\n\\q", "SELECT '\n \\q "] {
+            assert!(leaves(typed), "{typed}");
+        }
+        assert!(!leaves("SELECT 1 AS exit;") && !leaves("\\q\nSELECT 1;"));
+    }
+}
