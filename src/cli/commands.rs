@@ -177,7 +177,7 @@ impl Shell {
         self.out.flush()?;
         self.out = match words {
             [] => Output::stdout(Arc::clone(&self.line)),
-            [path] => Output::file(Path::new(path), Arc::clone(&self.line))
+            [path] => Output::file(&user_files::expanded(Path::new(path)), Arc::clone(&self.line))
                 .map_err(|error| format!("\\o: cannot write {path}: {error}"))?,
             _ => {
                 return Err(r"\o: expected one file; put a name with spaces into single quotes"

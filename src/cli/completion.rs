@@ -32,6 +32,13 @@ pub struct Candidate {
     pub text: String,
 }
 
+impl Candidate {
+    /// Whether it can be typed: names come from data, and must not steer the terminal.
+    fn is_safe(&self) -> bool {
+        !self.shown.contains(char::is_control) && !self.text.contains(char::is_control)
+    }
+}
+
 /// Completes for one session.
 pub struct Completion {
     /// whose tables, functions and options are offered
@@ -46,13 +53,16 @@ impl Completion {
         let before = &typed[..cursor];
         let line = before.rfind('\n').map_or(0, |end| end + 1);
         if before[line..].trim_start().starts_with('\\') {
-            return self.command(before, line);
+            let (from, mut found) = self.command(before, line);
+            found.retain(Candidate::is_safe);
+            return (from, found);
         }
         let context = Context::of(before, dialect);
         let (from, mut found) = match context.quote {
             Some(quote) => self.quoted(&context, quote, &typed[cursor..]),
             None => self.word(&context, typed, dialect),
         };
+        found.retain(Candidate::is_safe);
         found.sort();
         found.dedup();
         (from, found)
@@ -165,7 +175,8 @@ impl Completion {
         }
         let previous = last.last().copied().unwrap_or_default();
         if is_one_of(previous, &BEFORE_TABLES) {
-            let tables = table_names(&self.ctx).into_iter().filter(|name| starts_with(name, word)).map(plain);
+            let tables =
+                table_names(&self.ctx).into_iter().filter(|name| starts_with(name, word)).map(quoted_table);
             let functions = self.ctx.state().table_functions().keys().cloned().collect::<Vec<_>>();
             let functions = functions.into_iter().filter(|name| starts_with(name, word)).map(call);
             return (start, tables.chain(functions).collect());
@@ -192,7 +203,10 @@ impl Completion {
             }));
             if found.is_empty() {
                 found.extend(
-                    table_names(&self.ctx).into_iter().filter(|name| starts_with(name, word)).map(plain),
+                    table_names(&self.ctx)
+                        .into_iter()
+                        .filter(|name| starts_with(name, word))
+                        .map(quoted_table),
                 );
             }
         }
@@ -259,7 +273,7 @@ fn files(before: &str, start: usize) -> (usize, Vec<Candidate>) {
         .filter_map(|entry| {
             let mut name = entry.file_name().into_string().ok()?;
             let is_hidden = name.starts_with('.') && !prefix.starts_with('.');
-            if is_hidden || !name.starts_with(prefix) || name.contains(char::is_control) {
+            if is_hidden || !name.starts_with(prefix) {
                 return None;
             }
             if entry.path().is_dir() {
@@ -288,6 +302,37 @@ fn identifier(name: String) -> Candidate {
     Candidate { shown: name, text }
 }
 
+/// A table as SQL writes it: each part of its name in double quotes where it would be another without.
+fn quoted_table(name: String) -> Candidate {
+    let parts: Vec<String> = name.split('.').map(|part| identifier(part.to_owned()).text).collect();
+    Candidate { text: parts.join("."), shown: name }
+}
+
 fn call(name: String) -> Candidate {
     Candidate { text: format!("{name}("), shown: name }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::GenericDialect;
+
+    use super::*;
+
+    #[test]
+    fn wide_spaces_and_names_that_need_quotes_complete() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let ctx = session::new().unwrap();
+        for sql in
+            ["CREATE TABLE \"MyDocs\" AS SELECT 1 AS \"Body\"", "CREATE TABLE \"My\u{7}\" AS SELECT 1 AS x"]
+        {
+            runtime.block_on(session::sql(&ctx, sql)).unwrap();
+        }
+        let completion = Completion { ctx, runtime: runtime.handle().clone() };
+        let complete = |typed: &str| completion.complete(typed, typed.len(), &GenericDialect {});
+        assert_eq!(complete("\\i \u{3000}x").0, "\\i \u{3000}".len());
+        let texts = |typed| complete(typed).1.into_iter().map(|found| found.text).collect::<Vec<_>>();
+        assert_eq!(texts("SELECT * FROM My"), ["\"MyDocs\""], "and none that steers the terminal");
+        assert!(texts("SELECT * FROM \"MyDocs\" WHERE Bo").contains(&"\"Body\"".to_owned()));
+        assert_eq!(texts("SELECT * FROM \"MyDocs\" WHERE \"MyDocs\".Bo"), ["\"Body\""]);
+    }
 }

@@ -147,10 +147,15 @@ pub fn mentioned_tables(typed: &str, dialect: &dyn Dialect) -> Vec<String> {
 
 /// The table that `name` is an alias of, or else the name itself.
 pub fn resolve(name: &str, typed: &str, dialect: &dyn Dialect) -> String {
-    let mut tables = tables_and_aliases(typed, dialect).into_iter();
-    let named =
-        tables.find(|(_, alias)| alias.as_ref().is_some_and(|alias| alias.eq_ignore_ascii_case(name)));
-    named.map_or_else(|| name.to_owned(), |(table, _)| table)
+    let tables = tables_and_aliases(typed, dialect);
+    let is_alias =
+        |alias: &Option<String>| alias.as_ref().is_some_and(|alias| alias.eq_ignore_ascii_case(name));
+    // a quoted name comes without its quotes
+    let is_quoted =
+        |table: &str| table.strip_prefix('"').and_then(|table| table.strip_suffix('"')) == Some(name);
+    let named = tables.iter().find(|(_, alias)| is_alias(alias));
+    let named = named.or_else(|| tables.iter().find(|(table, _)| is_quoted(table)));
+    named.map_or_else(|| name.to_owned(), |(table, _)| table.clone())
 }
 
 /// Whether a word is one of some in small letters; its own case does not matter.

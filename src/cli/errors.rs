@@ -11,6 +11,7 @@ use unicode_width::UnicodeWidthStr;
 use super::hints;
 use super::reasons::message;
 use super::statements::{Position, Statement};
+use super::table::visible;
 
 /// A failed statement, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,14 +62,19 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.script.is_empty() {
-            write!(f, "{}:{}:{}: ", self.script, self.position.line, self.position.column)?;
+            write!(f, "{}:{}:{}: ", visible(&self.script), self.position.line, self.position.column)?;
         }
         if let Some(number) = self.statement {
             write!(f, "statement {number}: ")?;
         }
-        f.write_str(&self.message)?;
+        f.write_str(&visible_lines(&self.message))?;
         if self.excerpt.is_empty() { Ok(()) } else { write!(f, "\n{}", self.excerpt) }
     }
+}
+
+/// Text of several lines, which must not steer the terminal.
+pub fn visible_lines(text: &str) -> String {
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
 /// The sentence of an error.
@@ -267,6 +273,13 @@ mod tests {
             let (message, _) = describe(&DataFusionError::ObjectStore(Box::new(error)), "SELECT 1");
             assert!(message.contains(expected) && !message.contains("SECRET"), "{message}");
         }
+    }
+
+    #[test]
+    fn an_error_steers_no_terminal() {
+        let start = Position { line: 1, column: 1 };
+        let report = Report::of_command(start, "a\u{1b}[2J\nb".to_owned()).in_script("x\u{7}", None);
+        assert_eq!(report.to_string(), "x\\u{7}:1:1: a\\u{1b}[2J\nb");
     }
 
     #[test]

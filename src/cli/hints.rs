@@ -111,7 +111,9 @@ fn of_name(message: &str, ctx: &SessionContext) -> Option<String> {
     if let Some(name) = quoted("table '") {
         let known = table_names(ctx);
         let likely = nearest(name, known.iter().map(String::as_str))?;
-        return Some(format!("{message}; did you mean '{likely}'?"));
+        let likely =
+            if likely.contains(char::is_uppercase) { format!("\"{likely}\"") } else { format!("'{likely}'") };
+        return Some(format!("{message}; did you mean {likely}?"));
     }
     if let Some(name) = quoted("Unknown parameter name '") {
         let known = message.split_once("are: [")?.1.trim_end_matches([']', '.']);

@@ -9,6 +9,7 @@ pub(crate) mod errors;
 mod highlight;
 mod hints;
 mod html;
+mod interrupts;
 mod keywords;
 pub mod models;
 mod names;
@@ -20,6 +21,7 @@ mod progress;
 mod reasons;
 mod repl;
 mod run;
+mod running;
 #[cfg(feature = "server")]
 pub mod serve;
 mod settings;
@@ -44,9 +46,11 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{planner, session};
 use arguments::{Arguments, Input, Task};
+use interrupts::Interrupts;
 use output::Output;
 use progress::{LastPlan, Line, Progress};
 use run::{Shell, Stop};
+use running::PausingJoins;
 use settings::Settings;
 use variables::Variables;
 
@@ -79,33 +83,42 @@ fn run_here(arguments: &Arguments) -> ExitCode {
         return serve::run(command);
     }
     let interactive = arguments.inputs.is_empty() && io::stdin().is_terminal();
-    let (runtime, mut shell) = match start(arguments, interactive) {
+    let (runtime, interrupts, mut shell) = match start(arguments, interactive) {
         Ok(started) => started,
         Err(reason) => return fail(reason),
     };
     if let Some(Task::Models(command)) = &arguments.task {
-        let code = command.run(&runtime, &mut shell);
+        let code = command.run(&runtime, &interrupts, &mut shell);
         runtime.shutdown_background();
         return code;
     }
     let code = if interactive {
-        match repl::run(&runtime, &mut shell, !arguments.no_rc) {
+        match repl::run(&runtime, &interrupts, &mut shell, !arguments.no_rc) {
             Ok(()) => None,
             Err(reason) => Some(fail(reason)),
         }
     } else if arguments.inputs.is_empty() {
-        run_input(&runtime, &mut shell, &Input::File("-".into())).err()
+        run_input(&runtime, &interrupts, &mut shell, &Input::File("-".into())).err()
     } else {
-        arguments.inputs.iter().try_for_each(|input| run_input(&runtime, &mut shell, input)).err()
+        arguments
+            .inputs
+            .iter()
+            .try_for_each(|input| run_input(&runtime, &interrupts, &mut shell, input))
+            .err()
     };
     // what was cancelled may still be inside a call that cannot be interrupted: do not wait for it
     runtime.shutdown_background();
     code.unwrap_or(ExitCode::SUCCESS)
 }
 
-fn start(arguments: &Arguments, interactive: bool) -> Result<(Runtime, Shell), Box<dyn std::error::Error>> {
+fn start(
+    arguments: &Arguments,
+    interactive: bool,
+) -> Result<(Runtime, Interrupts, Shell), Box<dyn std::error::Error>> {
     let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(EXECUTION_STACK).build()?;
+    let interrupts = Interrupts::listen(interactive)?;
     let ctx = session::new()?;
+    planner::append_physical_rule(&ctx, Arc::new(PausingJoins));
     configure(&ctx, arguments.config.as_deref())?;
     let line = Arc::new(Line::new());
     let progress = Progress::is_wanted(arguments.quiet).then(|| {
@@ -124,7 +137,7 @@ fn start(arguments: &Arguments, interactive: bool) -> Result<(Runtime, Shell), B
         line,
         depth: 0,
     };
-    Ok((runtime, shell))
+    Ok((runtime, interrupts, shell))
 }
 
 /// Sets the options of a file: the one that is named, or else the user's own if there is one.
@@ -140,7 +153,12 @@ fn configure(ctx: &SessionContext, named: Option<&Path>) -> Result<(), String> {
 }
 
 /// Runs one piece of SQL; `Err` is the exit status with which everything ends.
-fn run_input(runtime: &Runtime, shell: &mut Shell, input: &Input) -> Result<(), ExitCode> {
+fn run_input(
+    runtime: &Runtime,
+    interrupts: &Interrupts,
+    shell: &mut Shell,
+    input: &Input,
+) -> Result<(), ExitCode> {
     let (name, script) = match input {
         Input::Command(sql) => ("-c".to_owned(), Ok(sql.clone())),
         Input::File(path) if path == Path::new("-") => {
@@ -149,13 +167,8 @@ fn run_input(runtime: &Runtime, shell: &mut Shell, input: &Input) -> Result<(), 
         Input::File(path) => (path.display().to_string(), user_files::read_script(path)),
     };
     let script = script.map_err(fail)?;
-    let stopped = runtime.block_on(async {
-        tokio::select! {
-            stopped = shell.run(&name, &script) => stopped,
-            _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
-        }
-    });
-    match stopped {
+    let stopped = runtime.block_on(interrupts.during(shell.run(&name, &script)));
+    match stopped.unwrap_or(Err(Stop::Interrupted)) {
         Ok(()) => Ok(()),
         Err(Stop::Closed | Stop::Quit) => Err(ExitCode::SUCCESS),
         Err(Stop::Interrupted) => Err(ExitCode::from(INTERRUPTED)),

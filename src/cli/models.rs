@@ -1,4 +1,5 @@
 //! `semsql models`: the models on this machine.
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use tokio::runtime::Runtime;
 
+use super::interrupts::Interrupts;
 use super::run::Shell;
 use super::{INTERRUPTED, complain, fail};
 use crate::error::Result;
@@ -47,10 +49,10 @@ const TICK: Duration = Duration::from_millis(200);
 
 impl ModelsCommand {
     /// Does it; the first failure ends it.
-    pub(super) fn run(&self, runtime: &Runtime, shell: &mut Shell) -> ExitCode {
+    pub(super) fn run(&self, runtime: &Runtime, interrupts: &Interrupts, shell: &mut Shell) -> ExitCode {
         let done = match self {
             Self::List => return list(runtime, shell),
-            Self::Pull { models } => return pull(runtime, models, shell),
+            Self::Pull { models } => return pull(runtime, interrupts, models, shell),
             Self::Verify { models } => models.iter().try_for_each(|model| verify(model, shell)),
             Self::Remove { models } => models.iter().try_for_each(|model| {
                 let removed = local::remove(model).map_err(|error| error.to_string())?;
@@ -70,16 +72,11 @@ fn list(runtime: &Runtime, shell: &mut Shell) -> ExitCode {
     }
 }
 
-fn pull(runtime: &Runtime, models: &[String], shell: &mut Shell) -> ExitCode {
+fn pull(runtime: &Runtime, interrupts: &Interrupts, models: &[String], shell: &mut Shell) -> ExitCode {
     let files = Arc::new(FileOptions::unrestricted());
     for model in models {
-        let pulled = runtime.block_on(async {
-            tokio::select! {
-                pulled = watch(hub::pull(model, None, true, &files), shell.quiet) => Some(pulled),
-                _ = tokio::signal::ctrl_c() => None,
-            }
-        });
-        let said = match pulled {
+        let pulled = watch(hub::pull(model, None, true, &files), shell.quiet);
+        let said = match runtime.block_on(interrupts.during(pulled)) {
             Some(Ok(pulled)) => say(shell, &describe(&pulled)),
             Some(Err(error)) => Err(error.to_string()),
             None => return ExitCode::from(INTERRUPTED),

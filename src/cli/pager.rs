@@ -3,6 +3,7 @@
 use std::env;
 use std::io::{self, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use unicode_width::UnicodeWidthStr;
 
@@ -10,6 +11,14 @@ use super::terminal::Size;
 
 /// Text that has no line break for so long is wide, whatever is in it.
 const LONGEST_LINE: usize = 1 << 16;
+
+/// A process has one terminal, and so one pager.
+static IS_RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// Whether the terminal belongs to a pager.
+pub fn is_running() -> bool {
+    IS_RUNNING.load(Ordering::Relaxed)
+}
 
 /// Holds text as long as it fits the terminal; from then on, everything goes to the pager as it comes.
 #[derive(Debug)]
@@ -46,7 +55,9 @@ impl Pager {
             }
             State::Running(child, input) => {
                 drop(input.take());
-                match child.wait()?.code() {
+                let ended = child.wait();
+                IS_RUNNING.store(false, Ordering::Relaxed);
+                match ended?.code() {
                     // what sh says of a program that is not there
                     Some(127) => {
                         let pager = env::var("PAGER").unwrap_or_default();
@@ -78,6 +89,7 @@ impl Pager {
         self.state = match command().stdin(Stdio::piped()).spawn() {
             Ok(mut child) => {
                 let input = child.stdin.take();
+                IS_RUNNING.store(true, Ordering::Relaxed);
                 State::Running(child, input)
             }
             Err(_) => State::Missing,

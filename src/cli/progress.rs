@@ -15,7 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use tokio::time::{Instant, sleep};
 
-use super::table::cut;
+use super::table::{cut, visible};
 use crate::execution;
 use crate::types::display::grouped;
 
@@ -193,7 +193,7 @@ impl Done {
 
 /// `embed_text(text@1) AS __async_fn_0 WITH ...` as `embed_text(text)`; of several calls the first.
 fn short(calls: &str) -> String {
-    let call = calls.split_once(" AS ").map_or(calls, |(call, _)| call);
+    let call = calls.split_once(" AS __async_fn").map_or(calls, |(call, _)| call);
     let mut parts = call.split('@');
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + part.trim_start_matches(|c: char| c.is_ascii_digit()))
@@ -252,7 +252,7 @@ impl Rate {
     reason = "numbers of rows and seconds, not negative"
 )]
 fn text(done: &Done, elapsed: Duration, rate: f64) -> String {
-    let mut text = cut(&done.what, 40).into_owned();
+    let mut text = cut(&visible(&done.what), 40).into_owned();
     // estimates may be exceeded
     let total = done.total.filter(|total| *total >= done.rows && *total > 0);
     // writing to a string cannot fail
@@ -316,6 +316,9 @@ mod tests {
     fn calls_are_named_as_they_were_written() {
         assert_eq!(short("embed_text(body@12, m@0) AS __async_fn_0 WITH model"), "embed_text(body, m)");
         assert_eq!(short("download(path@0)"), "download(path)");
+        assert_eq!(short("f(CAST(n@0 AS Utf8)) AS __async_fn_0"), "f(CAST(n AS Utf8))");
+        let done = Done { what: "f('a\nb')".to_owned(), rows: 1, total: None, tokens: 0 };
+        assert_eq!(text(&done, Duration::from_secs(1), 0.0), "f('a\\nb'): 1 rows, 1 s");
     }
 
     #[test]

@@ -16,13 +16,19 @@ use tokio::runtime::Runtime;
 use super::complain;
 use super::completion::Completion;
 use super::highlight::highlight;
+use super::interrupts::Interrupts;
 use super::run::{Shell, Stop};
 use super::statements::is_complete;
 use super::user_files;
 
 /// Reads and runs statements until the end of input or `\q`, after those of the startup file if `with_startup`. What is
 /// typed is kept in a history file.
-pub fn run(runtime: &Runtime, shell: &mut Shell, with_startup: bool) -> rustyline::Result<()> {
+pub fn run(
+    runtime: &Runtime,
+    interrupts: &Interrupts,
+    shell: &mut Shell,
+    with_startup: bool,
+) -> rustyline::Result<()> {
     let config = Config::builder()
         .auto_add_history(true)
         .history_ignore_dups(true)?
@@ -40,15 +46,15 @@ pub fn run(runtime: &Runtime, shell: &mut Shell, with_startup: bool) -> rustylin
         let _ = shell
             .say(format_args!("semsql {version}. End a statement with a semicolon; \\? helps, \\q quits."));
     }
-    if with_startup && !run_startup(runtime, shell) {
+    if with_startup && !run_startup(runtime, interrupts, shell) {
         return Ok(());
     }
     loop {
         let completion = Completion { ctx: shell.ctx.clone(), runtime: runtime.handle().clone() };
         editor.set_helper(Some(Typing { dialect: shell.dialect(), completion }));
         let goes_on = match editor.readline("semsql> ") {
-            Ok(typed) if matches!(typed.trim(), "exit" | "quit") => false,
-            Ok(typed) => run_typed(runtime, shell, "", &typed),
+            Ok(typed) if leaves(&typed) => false,
+            Ok(typed) => run_typed(runtime, interrupts, shell, "", &typed),
             // Ctrl-C drops what was typed
             Err(ReadlineError::Interrupted) => true,
             Err(ReadlineError::Eof) => false,
@@ -65,11 +71,11 @@ pub fn run(runtime: &Runtime, shell: &mut Shell, with_startup: bool) -> rustylin
 }
 
 /// Runs the commands and statements that a person wants in every shell; false where they end it.
-fn run_startup(runtime: &Runtime, shell: &mut Shell) -> bool {
+fn run_startup(runtime: &Runtime, interrupts: &Interrupts, shell: &mut Shell) -> bool {
     let Some(path) = user_files::startup().filter(|path| path.exists()) else { return true };
     let confirms = std::mem::replace(&mut shell.interactive, false);
     let goes_on = match user_files::read_script(&path) {
-        Ok(script) => run_typed(runtime, shell, &path.display().to_string(), &script),
+        Ok(script) => run_typed(runtime, interrupts, shell, &path.display().to_string(), &script),
         Err(reason) => {
             complain(format_args!("error: {reason}"));
             true
@@ -80,15 +86,10 @@ fn run_startup(runtime: &Runtime, shell: &mut Shell) -> bool {
 }
 
 /// Runs what was typed; false where the shell ends, or where nobody can read the results any more.
-fn run_typed(runtime: &Runtime, shell: &mut Shell, name: &str, typed: &str) -> bool {
-    let stopped = runtime.block_on(async {
-        tokio::select! {
-            stopped = shell.run(name, typed) => stopped,
-            _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
-        }
-    });
+fn run_typed(runtime: &Runtime, interrupts: &Interrupts, shell: &mut Shell, name: &str, typed: &str) -> bool {
+    let stopped = runtime.block_on(interrupts.during(shell.run(name, typed)));
     shell.depth = 0;
-    match stopped {
+    match stopped.unwrap_or(Err(Stop::Interrupted)) {
         Ok(()) => {}
         Err(Stop::Closed | Stop::Quit) => return false,
         Err(Stop::Interrupted) => {
@@ -102,6 +103,13 @@ fn run_typed(runtime: &Runtime, shell: &mut Shell, name: &str, typed: &str) -> b
     true
 }
 
+/// Whether what was typed ends the shell; `\q` does so on the last line of a statement that is not finished.
+fn leaves(typed: &str) -> bool {
+    let typed = typed.trim();
+    let word = typed.trim_end_matches(';').trim_end();
+    matches!(word, "exit" | "quit") || typed.lines().next_back().is_some_and(|line| line.trim() == r"\q")
+}
+
 /// What the line editor asks while somebody types.
 struct Typing {
     dialect: Box<dyn Dialect>,
@@ -112,7 +120,7 @@ struct Typing {
 impl Validator for Typing {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let typed = context.input().trim();
-        let is_done = matches!(typed, "exit" | "quit") || is_complete(typed, self.dialect.as_ref());
+        let is_done = leaves(typed) || is_complete(typed, self.dialect.as_ref());
         Ok(if is_done { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
     }
 }
@@ -150,3 +158,16 @@ impl Highlighter for Typing {
 }
 
 impl Helper for Typing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_several_ways_out() {
+        for typed in ["exit", "quit;", " exit ; ", "SELECT 1\n\\q", "SELECT '\n \\q "] {
+            assert!(leaves(typed), "{typed}");
+        }
+        assert!(!leaves("SELECT 1 AS exit;") && !leaves("\\q\nSELECT 1;"));
+    }
+}

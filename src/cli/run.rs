@@ -15,11 +15,11 @@ use super::models::watch;
 use super::output::Output;
 use super::print::{Printed, print};
 use super::progress::{Line, Progress};
+use super::running::Started;
 use super::settings::Settings;
 use super::statements::{Statement, split};
 use super::variables::Variables;
-use super::{complain, html};
-use crate::session;
+use super::{complain, html, running, table};
 use crate::types::display::grouped;
 
 /// A session and the way its results are shown.
@@ -112,8 +112,9 @@ impl Shell {
     async fn execute(&mut self, statement: &Statement<'_>) -> Result<(), DataFusionError> {
         let started = Instant::now();
         // models that it names may be fetched
-        let frame = watch(session::sql(&self.ctx, statement.text), self.quiet).await?;
-        if frame.schema().fields().is_empty() {
+        let query = running::run(&self.ctx, statement.text);
+        let Started { stream, is_explanation } = watch(query, self.quiet).await?;
+        if stream.schema().fields().is_empty() {
             let time = self.time(started);
             if !self.quiet && (time.is_some() || self.interactive) {
                 let time = time.map_or_else(String::new, |time| format!(" ({time})"));
@@ -121,9 +122,11 @@ impl Shell {
             }
             return Ok(self.out.flush()?);
         }
-        let stream = frame.execute_stream().await?;
         self.begin_page()?;
-        let printed = print(stream, &self.settings, &mut self.out).await?;
+        let printed = match self.settings.format {
+            Format::Table if is_explanation => table::print_explanation(stream, &mut self.out).await?,
+            _ => print(stream, &self.settings, &mut self.out).await?,
+        };
         let time = self.time(started).map_or_else(String::new, |time| format!(", {time}"));
         let count = format!("{}{time}", count(printed));
         match self.settings.format {

@@ -36,9 +36,6 @@ pub async fn print(
     out: &mut Output,
 ) -> Result<Printed> {
     let schema = stream.schema();
-    if is_explanation(&schema) {
-        return print_explanation(stream, out).await;
-    }
     let width = terminal::size().filter(|_| out.is_terminal()).map(|size| size.columns);
     let shown = Shown {
         null: &settings.null,
@@ -60,13 +57,8 @@ pub async fn print(
     Ok(Printed { shown: rows.len(), total })
 }
 
-/// EXPLAIN's plans are texts of many lines, not cells.
-fn is_explanation(schema: &Schema) -> bool {
-    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    names == ["plan_type", "plan"]
-}
-
-async fn print_explanation(mut stream: SendableRecordBatchStream, out: &mut Output) -> Result<Printed> {
+/// Prints plans, which are texts of many lines, not cells: `EXPLAIN` has two columns, what is explained and how.
+pub async fn print_explanation(mut stream: SendableRecordBatchStream, out: &mut Output) -> Result<Printed> {
     let schema = stream.schema();
     let mut total = 0;
     while let Some(batch) = stream.next().await {
@@ -75,9 +67,9 @@ async fn print_explanation(mut stream: SendableRecordBatchStream, out: &mut Outp
         let kinds = formatter(batch.column(0), schema.field(0), &options)?;
         let plans = formatter(batch.column(1), schema.field(1), &options)?;
         for row in 0..batch.num_rows() {
-            writeln!(out, "{}:", kinds.value(row))?;
+            writeln!(out, "{}:", visible(&kinds.value(row).to_string()))?;
             for line in plans.value(row).to_string().lines() {
-                writeln!(out, "  {line}")?;
+                writeln!(out, "  {}", visible(line))?;
             }
         }
         total += batch.num_rows();

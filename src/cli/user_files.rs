@@ -39,8 +39,13 @@ pub fn history() -> Option<PathBuf> {
 /// The text of a script, `~/` being the home folder; an error says why there is none.
 pub fn read_script(path: &Path) -> Result<String, String> {
     let name = path.display();
+    script(&name.to_string(), fs::read_to_string(expanded(path)))
+}
+
+/// A path with the home folder in place of `~/`.
+pub fn expanded(path: &Path) -> PathBuf {
     let at_home = path.strip_prefix("~").ok().and_then(|rest| Some(etcetera::home_dir().ok()?.join(rest)));
-    script(&name.to_string(), fs::read_to_string(at_home.as_deref().unwrap_or(path)))
+    at_home.unwrap_or_else(|| path.to_owned())
 }
 
 /// What was read, without the byte order mark that editors on Windows put in front.

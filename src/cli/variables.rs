@@ -49,9 +49,12 @@ impl Variables {
         let mut offsets = Offsets::new(sql);
         let mut text = String::new();
         let mut copied = 0;
-        for pair in tokens.windows(2) {
+        for (at, pair) in tokens.windows(2).enumerate() {
             let [colon, name] = pair else { continue };
             if colon.token != Token::Colon || colon.span.end != name.span.start {
+                continue;
+            }
+            if at.checked_sub(1).is_some_and(|before| ends_value(&tokens[before].token)) {
                 continue;
             }
             let value = match &name.token {
@@ -82,6 +85,14 @@ impl Variables {
     }
 }
 
+/// Whether a colon right behind is that of a slice, as in `values[1:n]`.
+fn ends_value(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Number(..) | Token::Word(_) | Token::RParen | Token::RBracket | Token::SingleQuotedString(_)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -100,6 +111,11 @@ mod tests {
         let put = |sql| variables().put_into(sql, &GenericDialect {}).into_owned();
         assert_eq!(put("SELECT :n, :'who', :\"who\" LIMIT :n"), "SELECT 3, 'O''Neill', \"O'Neill\" LIMIT 3");
         assert_eq!(put("SELECT 'ü :n' -- :n\n, :n::int"), "SELECT 'ü :n' -- :n\n, 3::int");
+        assert_eq!(
+            put("SELECT a[1:n], a[b:n], a[f(1):n], a[b[1]:n]"),
+            "SELECT a[1:n], a[b:n], a[f(1):n], a[b[1]:n]"
+        );
+        assert_eq!(put("SELECT a[1 : n], a[1 :n]"), "SELECT a[1 : n], a[1 3]");
         assert_eq!(put("SELECT a[1:m], b::n, :m"), "SELECT a[1:m], b::n, :m");
     }
 

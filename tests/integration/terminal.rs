@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::num::NonZeroU16;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -248,6 +249,44 @@ fn a_long_embedding_shows_its_progress_until_ctrl_c() {
         assert!(!screen.contains(" rows/s"), "{screen}");
     }
     assert!(terminal.enter("SELECT 'still there' AS t;").contains("│ still there │"));
+}
+
+/// Joins of which no row is read for minutes, one of them in a statement that runs while it is planned.
+#[test]
+fn ctrl_c_cancels_what_does_not_pause() {
+    let folder = folder();
+    let mut terminal = Terminal::start(folder.path(), &[], &[]);
+    let endless = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+    for sql in [
+        endless.to_owned(),
+        format!("CREATE TABLE t AS {endless}"),
+        format!("{endless} WHERE a.value + b.value < 0"),
+    ] {
+        terminal.press("\x0c");
+        terminal.until(|screen| screen.trim() == "semsql>");
+        terminal.press(&format!("{sql};\r"));
+        // under way; of the last nothing is shown, as all threads are busy
+        thread::sleep(Duration::from_secs(1));
+        terminal.press(CTRL_C);
+        terminal.until(|screen| screen.trim_end().ends_with("cancelled\nsemsql>"));
+    }
+    assert!(terminal.enter("SELECT 'still there' AS t;").contains("│ still there │"));
+}
+
+#[test]
+fn a_second_ctrl_c_ends_what_cannot_be_cancelled() {
+    let folder = folder();
+    let mut terminal = Terminal::start(folder.path(), &[], &[]);
+    // nobody reads the pipe, and the shell waits for room in it
+    let status = Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap();
+    assert!(status.success());
+    terminal.press("\\o pipe\r");
+    thread::sleep(Duration::from_millis(500));
+    terminal.press(CTRL_C);
+    thread::sleep(Duration::from_millis(200));
+    assert!(terminal.shell.try_wait().unwrap().is_none(), "one is not enough");
+    terminal.press(CTRL_C);
+    assert_eq!(terminal.shell.wait().unwrap().exit_code(), 130);
 }
 
 #[test]
