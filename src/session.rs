@@ -24,13 +24,25 @@ pub fn with_options(options: SemanticOptions) -> Result<SessionContext> {
     open(config(options), RuntimeEnvBuilder::new())
 }
 
-/// As [`with_options`], for queries that reach what a TOML file allows, see [`configure`]: nothing by default. `runtime`
-/// says how much memory they share.
+/// As [`with_options`], for queries that reach what a TOML file allows, see [`configure`]: nothing by default, and of the
+/// providers on the network those that it names. `runtime` says how much memory they share.
 #[cfg(feature = "server")]
 pub(crate) fn restricted(toml: &str, runtime: RuntimeEnvBuilder) -> Result<SessionContext> {
     let mut config = config(SemanticOptions::default());
-    set_toml(config.options_mut(), toml)?;
+    let options = config.options_mut();
+    options.set("semantic.allow_providers", &named_providers(&parse_toml(toml)?))?;
+    set_toml(options, toml)?;
     open(config, runtime)
+}
+
+/// The providers that a configuration says something about, with commas between.
+#[cfg(feature = "server")]
+fn named_providers(toml: &toml::Table) -> String {
+    let semantic = toml.get("semantic");
+    let default = semantic.and_then(|table| table.get("provider")?.as_str());
+    let configured = semantic.and_then(|table| table.get("providers")?.as_table());
+    let configured = configured.into_iter().flat_map(|table| table.keys().map(String::as_str));
+    configured.chain(default).collect::<Vec<_>>().join(", ")
 }
 
 fn config(options: SemanticOptions) -> SessionConfig {
@@ -62,6 +74,7 @@ fn open(config: SessionConfig, runtime: RuntimeEnvBuilder) -> Result<SessionCont
 /// ```
 ///
 /// The table `server` is that of `semsql serve`, and no option. The first option that cannot be set ends it with an error.
+/// Also options that are fixed for `SET` are set: the program does this, no query.
 pub fn configure(ctx: &SessionContext, toml: &str) -> Result<()> {
     let state = ctx.state_ref();
     let mut state = state.write();
@@ -105,7 +118,11 @@ fn set_all(options: &mut ConfigOptions, prefix: &str, table: toml::Table) -> Res
                 );
             }
         };
-        options.set(&key, &value)?;
+        let semantic = options.extensions.get_mut::<SemanticOptions>();
+        match semantic.zip(key.strip_prefix("semantic.")) {
+            Some((semantic, key)) => semantic.set_as_program(key, &value)?,
+            None => options.set(&key, &value)?,
+        }
     }
     Ok(())
 }
@@ -191,6 +208,22 @@ mod tests {
         ] {
             assert_eq!(told(call).await.unwrap(), expected, "{call}");
         }
+    }
+
+    #[cfg(feature = "server")]
+    #[tokio::test]
+    async fn a_restricted_session_sends_to_the_providers_of_its_configuration_only() {
+        let toml = "[semantic]\nprovider = 'ollama'\n\n[semantic.providers.vllm]\nbase_url = 'http://127.0.0.1:1/v1'\n";
+        let ctx = restricted(toml, RuntimeEnvBuilder::new()).unwrap();
+        for (provider, allowed) in [("vllm", true), ("ollama", true), ("lm_studio", false), ("openai", false)]
+        {
+            let planned = sql(&ctx, &format!("EXPLAIN SELECT embed_text('x', 'm', '{provider}', 3)")).await;
+            let refused = planned.is_err_and(|error| error.to_string().contains("is not allowed"));
+            assert_eq!(refused, !allowed, "{provider}");
+        }
+        let ctx = restricted("[semantic]\nallow_providers = 'openai'", RuntimeEnvBuilder::new()).unwrap();
+        assert!(sql(&ctx, "SELECT embed_text('x', 'm', 'ollama', 3)").await.is_err());
+        sql(&ctx, "EXPLAIN SELECT embed_text('x', 'openai/text-embedding-3-small')").await.unwrap();
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ mod remote;
 mod voyage;
 
 pub use registry::{Registry, Served};
-pub use remote::{LongText, ProviderOptions, RemoteOptions};
+pub use remote::{AllowProviders, LongText, ProviderOptions, RemoteOptions, Seconds};
 
 /// The names of the providers that every session knows.
 #[cfg(feature = "shell")]
@@ -242,15 +242,13 @@ pub enum Device {
     Cuda,
 }
 
-impl Device {
-    /// Its name as an option.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Auto => "auto",
             Self::Cpu => "cpu",
             Self::Cuda => "cuda",
-        }
+        })
     }
 }
 
@@ -258,8 +256,12 @@ impl FromStr for Device {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let known = [Self::Auto, Self::Cpu, Self::Cuda].into_iter().find(|device| device.name() == name);
-        known.ok_or_else(|| Error::Query(format!("unknown device '{name}': use 'auto', 'cpu' or 'cuda'")))
+        match name {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda),
+            _ => query_err!("unknown device '{name}': use 'auto', 'cpu' or 'cuda'"),
+        }
     }
 }
 

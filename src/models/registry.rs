@@ -1,4 +1,5 @@
 //! The providers of a session.
+
 use std::sync::Arc;
 
 use super::local::LocalProvider;
@@ -83,12 +84,12 @@ impl Registry {
     ) -> Result<(Arc<dyn Provider>, ModelRequest)> {
         if provider.is_none()
             && let Some((prefix, model)) = request.model.split_once('/')
-            && let Some(named) = self.find(prefix, Some(model), &request.remote)
+            && let Some(named) = self.find(prefix, Some(model), &request.remote)?
         {
             return Ok((named, ModelRequest { model: model.to_owned(), ..request }));
         }
         let name = provider.unwrap_or(default);
-        match self.find(name, None, &request.remote) {
+        match self.find(name, None, &request.remote)? {
             Some(provider) => Ok((provider, request)),
             None => query_err!(
                 "unknown provider '{name}': known are {}; another endpoint that speaks OpenAI's API gets a name by \
@@ -99,15 +100,24 @@ impl Registry {
     }
 
     /// By name, or else by alias; then the one on the network, if it has the `model`.
-    fn find(&self, name: &str, model: Option<&str>, options: &RemoteOptions) -> Option<Arc<dyn Provider>> {
+    fn find(
+        &self,
+        name: &str,
+        model: Option<&str>,
+        options: &RemoteOptions,
+    ) -> Result<Option<Arc<dyn Provider>>> {
         let by_name = self.providers.iter().find(|provider| provider.name() == name);
         let added =
             by_name.or_else(|| self.providers.iter().find(|provider| provider.aliases().contains(&name)));
         if let Some(added) = added {
-            return Some(Arc::clone(added));
+            return Ok(Some(Arc::clone(added)));
         }
-        let remote = RemoteProvider::find(name, options)?;
-        model.is_none_or(|model| remote.has(model)).then(|| Arc::new(remote) as Arc<dyn Provider>)
+        let remote = RemoteProvider::find(name, options);
+        let Some(remote) = remote.filter(|remote| model.is_none_or(|model| remote.has(model))) else {
+            return Ok(None);
+        };
+        options.allowed.check(name)?;
+        Ok(Some(Arc::new(remote)))
     }
 
     fn names(&self, options: &RemoteOptions) -> Vec<String> {

@@ -239,6 +239,10 @@ async fn a_program_says_what_queries_reach_and_set_does_not() {
         "SET semantic.allow_paths = 'all'",
         "SET semantic.allow_hosts = 'all'",
         "SET semantic.allow_upload = true",
+        "SET semantic.allow_providers = 'all'",
+        "SET semantic.providers.openai.base_url = 'http://localhost:1/v1'",
+        "SET semantic.providers.openai.api_key_env = 'HOME'",
+        "SET semantic.providers.other.api_key_file = '/etc/hostname'",
         "RESET semantic.allow_paths",
     ] {
         let error = query(&ctx, sql).await.unwrap_err();
@@ -248,6 +252,7 @@ async fn a_program_says_what_queries_reach_and_set_does_not() {
             "{sql}: {error}"
         );
     }
+    query(&ctx, "SET semantic.providers.transformers.query_prefix = 'query: '").await.unwrap();
     // registering again, and sessions that copy the configuration, change nothing
     datafusion_semantic::register_all(&ctx).unwrap();
     assert!(query(&ctx, "SET semantic.allow_paths = 'all'").await.is_err());
@@ -270,6 +275,30 @@ async fn a_program_says_what_queries_reach_and_set_does_not() {
     assert!(query(&shell, &download).await.is_ok());
     let error = query(&shell, "SET semantic.allow_hosts = 'a b'").await.unwrap_err();
     assert!(error.contains("semantic.allow_hosts: 'a b' is not a host: write 'all', or a list"), "{error}");
+}
+
+#[tokio::test]
+async fn a_program_says_to_which_providers_queries_send() {
+    let toml = "[semantic]\nallow_providers = 'one'\n\n[semantic.providers.one]\nbase_url = 'http://127.0.0.1:1/v1'\n\n\
+                [semantic.providers.other]\nbase_url = 'http://127.0.0.1:1/v1'\n";
+    let ctx = session::with_options(SemanticOptions::default()).unwrap();
+    // the program may, though `SET` may not
+    session::configure(&ctx, toml).unwrap();
+    let call = |provider: &str| format!("EXPLAIN SELECT embed_text('x', 'm', '{provider}')");
+    query(&ctx, &call("one")).await.unwrap();
+    for sql in
+        [call("other"), call("lm_studio"), "SELECT embed_text('x', 'openai/text-embedding-3-small')".into()]
+    {
+        let error = query(&ctx, &sql).await.unwrap_err();
+        assert!(
+            error.contains("is not allowed: semantic.allow_providers does not list it"),
+            "{sql}: {error}"
+        );
+    }
+    session::configure(&ctx, "semantic.allow_providers = ''").unwrap();
+    assert!(query(&ctx, &call("one")).await.is_err());
+    let error = session::configure(&ctx, "semantic.allow_providers = 'all, one'").unwrap_err().to_string();
+    assert!(error.contains("semantic.allow_providers: 'all' stands alone, found 'all, one'"), "{error}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 //! refusals teach, `rate`, limits of the options, `bucket`, and of the endpoint, `headers`), which takes as many of them
 //! as fit (`sending`); it is sent (`http`), sent again, or cut in halves (`call`, `failure`); vectors are read from the
 //! answer (`vectors`) without a copy between.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::{ImageEmbedder, InputType, ModelInfo, ModelRequest, Provider, TextEmb
 use crate::error::{Result, query_err};
 use crate::types::embedding::EmbeddingSpace;
 
+mod allowed;
 mod bucket;
 mod call;
 mod embedder;
@@ -35,7 +37,8 @@ mod sending;
 mod tokens;
 pub(super) mod vectors;
 
-pub use options::{LongText, ProviderOptions, RemoteOptions};
+pub use allowed::AllowProviders;
+pub use options::{LongText, ProviderOptions, RemoteOptions, Seconds};
 
 use call::Target;
 use endpoint::Endpoint;
@@ -254,9 +257,9 @@ impl RemoteModel {
             key,
             limits,
             max_input_tokens: options.max_input_tokens.or(of_model).unwrap_or(usize::MAX),
-            timeout: options.timeout.unwrap_or(TIMEOUT),
+            timeout: options.timeout.map_or(TIMEOUT, Duration::from),
             max_retries: self.max_retries,
-            retry_timeout: options.retry_timeout.unwrap_or(RETRY_TIMEOUT),
+            retry_timeout: options.retry_timeout.map_or(RETRY_TIMEOUT, Duration::from),
         }))
     }
 }

@@ -1,16 +1,20 @@
 //! What is configured about remote providers: `SET semantic.providers.<name>.<option> = ...`
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
-use super::protocols;
+use super::{AllowProviders, protocols};
 use crate::error::{Error, Result, query_err};
 
 /// The options of all remote providers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RemoteOptions {
+    /// Those that queries may send to.
+    pub allowed: AllowProviders,
     /// How often a request is made again.
     pub max_retries: usize,
     /// By the name of the provider.
@@ -19,7 +23,7 @@ pub struct RemoteOptions {
 
 impl Default for RemoteOptions {
     fn default() -> Self {
-        Self { max_retries: 10, providers: Arc::default() }
+        Self { allowed: AllowProviders::default(), max_retries: 10, providers: Arc::default() }
     }
 }
 
@@ -33,6 +37,32 @@ pub enum LongText {
     Truncate,
     /// It is embedded in windows, whose vectors are averaged by the windows' lengths and brought to length 1.
     Average,
+}
+
+impl fmt::Display for LongText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raise => "raise",
+            Self::Truncate => "truncate",
+            Self::Average => "average",
+        })
+    }
+}
+
+/// A time that is shown as its number of seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seconds(pub u64);
+
+impl From<Seconds> for Duration {
+    fn from(Seconds(seconds): Seconds) -> Self {
+        Self::from_secs(seconds)
+    }
+}
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// The options of one provider; what is not given is the provider's own.
@@ -61,9 +91,9 @@ pub struct ProviderOptions {
     /// The most tokens a minute.
     pub tokens_per_minute: Option<usize>,
     /// How long an answer may take.
-    pub timeout: Option<Duration>,
+    pub timeout: Option<Seconds>,
     /// How long a request is made again, all tries and waits together.
-    pub retry_timeout: Option<Duration>,
+    pub retry_timeout: Option<Seconds>,
     /// The length of the vectors of models that are not known by name.
     pub dimensions: Option<usize>,
     /// What becomes of texts that are too long; without it they are errors, and cut by models on this machine.
@@ -76,33 +106,67 @@ pub struct ProviderOptions {
     pub document_prefix: Option<String>,
 }
 
-/// The options, each with its value where it is set and what it says.
-const NAMES: [&str; 18] = [
-    "protocol",
-    "base_url",
-    "api_key_env",
-    "api_key_file",
-    "api_version",
-    "max_inputs",
-    "max_request_tokens",
-    "max_input_tokens",
-    "max_concurrency",
-    "requests_per_minute",
-    "tokens_per_minute",
-    "timeout",
-    "retry_timeout",
-    "dimensions",
-    "long_text",
-    "encoding_format",
-    "query_prefix",
-    "document_prefix",
+/// One option of a provider: its value where it is set, and how it is set.
+struct Entry {
+    name: &'static str,
+    get: fn(&ProviderOptions) -> Option<String>,
+    set: fn(&mut ProviderOptions, &Given) -> Result<()>,
+}
+
+/// An option that is a field of the same name, read by a function and shown as it displays itself.
+macro_rules! entry {
+    ($field:ident, $read:path) => {
+        Entry {
+            name: stringify!($field),
+            get: |options| options.$field.as_ref().map(ToString::to_string),
+            set: |options, given| {
+                options.$field = $read(given)?;
+                Ok(())
+            },
+        }
+    };
+}
+
+/// In the order in which they are told.
+const OPTIONS: [Entry; 18] = [
+    entry!(protocol, Given::protocol),
+    entry!(base_url, Given::base_url),
+    entry!(api_key_env, Given::variable),
+    entry!(api_key_file, Given::text),
+    entry!(api_version, Given::text),
+    entry!(max_inputs, Given::number),
+    entry!(max_request_tokens, Given::number),
+    entry!(max_input_tokens, Given::number),
+    entry!(max_concurrency, Given::number),
+    entry!(requests_per_minute, Given::number),
+    entry!(tokens_per_minute, Given::number),
+    entry!(timeout, Given::seconds),
+    entry!(retry_timeout, Given::seconds),
+    entry!(dimensions, Given::number),
+    entry!(long_text, Given::long_text),
+    Entry {
+        name: "encoding_format",
+        get: |options| options.json_floats.then(|| "float".to_owned()),
+        set: |options, given| {
+            options.json_floats = given.is_float()?;
+            Ok(())
+        },
+    },
+    entry!(query_prefix, Given::text),
+    entry!(document_prefix, Given::text),
 ];
 
-/// The provider of models on this machine, and those options that it has.
+/// The provider of models on this machine, its other name, and those options that it has.
 const LOCAL: &str = "transformers";
+const ALSO_LOCAL: &str = "local";
 const OF_LOCAL: [&str; 3] = ["long_text", "query_prefix", "document_prefix"];
 
 impl RemoteOptions {
+    /// Whether `<name>.<option>` is about a provider on the network: it may change where texts and keys are sent.
+    pub(crate) fn is_of_network(key: &str) -> bool {
+        key.split_once('.').is_none_or(|(name, _)| ![LOCAL, ALSO_LOCAL].contains(&name))
+    }
+
     /// Sets `<name>.<option>`.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let Some((name, option)) = key.split_once('.') else {
@@ -113,16 +177,19 @@ impl RemoteOptions {
         if name.is_empty() || name.contains(['/', '.']) {
             return query_err!("'{name}' cannot be the name of a remote provider");
         }
-        // the provider of models on this machine, which has few options
-        let name = if name == "local" { LOCAL } else { name };
+        let name = if name == ALSO_LOCAL { LOCAL } else { name };
         if name == LOCAL && !OF_LOCAL.contains(&option) {
             return query_err!(
                 "unknown option semantic.providers.{name}.{option}: models on this machine have {}",
                 OF_LOCAL.join(", ")
             );
         }
+        let given = Given { provider: name, option, value };
+        let Some(entry) = OPTIONS.iter().find(|entry| entry.name == option) else {
+            return Err(given.unknown());
+        };
         let mut options = self.providers.get(name).cloned().unwrap_or_default();
-        options.set(name, option, value)?;
+        (entry.set)(&mut options, &given)?;
         Arc::make_mut(&mut self.providers).insert(name.to_owned(), options);
         Ok(())
     }
@@ -130,132 +197,104 @@ impl RemoteOptions {
     /// `<name>.<option>` and its value, of all that are set.
     pub fn entries(&self) -> impl Iterator<Item = (String, String)> {
         self.providers.iter().flat_map(|(name, options)| {
-            let set = NAMES.iter().filter_map(|option| Some((*option, options.get(option)?)));
-            set.map(move |(option, value)| (format!("{name}.{option}"), value))
+            OPTIONS
+                .iter()
+                .filter_map(move |entry| Some((format!("{name}.{}", entry.name), (entry.get)(options)?)))
         })
     }
 }
 
-impl ProviderOptions {
-    fn set(&mut self, provider: &str, option: &str, value: &str) -> Result<()> {
-        let wrong = |expected: &str| {
-            Error::Query(format!(
-                "semantic.providers.{provider}.{option} must be {expected}, found '{value}'"
-            ))
-        };
-        let text = (!value.is_empty()).then(|| value.to_owned());
-        let number = || match value {
-            "" => Ok(None),
-            value => match value.parse() {
-                Ok(number) if number > 0 => Ok(Some(number)),
-                _ => Err(wrong("a number from 1")),
-            },
-        };
-        let seconds = || match value.strip_suffix('s').unwrap_or(value).parse() {
-            _ if value.is_empty() => Ok(None),
-            Ok(seconds) if seconds > 0 => Ok(Some(Duration::from_secs(seconds))),
-            _ => Err(wrong("a number of seconds from 1, like 60")),
-        };
-        match option {
-            "protocol" => {
-                if !value.is_empty() && protocols::by_name(value).is_none() {
-                    return Err(wrong(&format!("one of {}", protocols::names())));
-                }
-                self.protocol = text;
-            }
-            "base_url" => {
-                if !value.is_empty() {
-                    check_url(provider, value)?;
-                }
-                self.base_url = text.map(|url| url.trim_end_matches('/').to_owned());
-            }
-            // the value is not shown: it may be the key itself
-            "api_key_env" => match value {
-                "" => self.api_key_env = None,
-                value if is_variable(value) && !looks_like_a_key(value) => self.api_key_env = text,
-                _ => {
-                    return query_err!(
-                        "semantic.providers.{provider}.api_key_env must be the name of an environment variable, letters, \
-                         digits and _, not the key itself: put the key into a variable, and name that"
-                    );
-                }
-            },
-            "api_key" | "key" | "token" => {
-                return query_err!(
-                    "a key is no option, it would be seen: put it into an environment variable or a file, and name that by \
-                     semantic.providers.{provider}.api_key_env or .api_key_file"
-                );
-            }
-            "api_key_file" => self.api_key_file = text,
-            "api_version" => self.api_version = text,
-            "max_inputs" => self.max_inputs = number()?,
-            "max_request_tokens" => self.max_request_tokens = number()?,
-            "max_input_tokens" => self.max_input_tokens = number()?,
-            "max_concurrency" => self.max_concurrency = number()?,
-            "requests_per_minute" => self.requests_per_minute = number()?,
-            "tokens_per_minute" => self.tokens_per_minute = number()?,
-            "timeout" => self.timeout = seconds()?,
-            "retry_timeout" => self.retry_timeout = seconds()?,
-            "dimensions" => self.dimensions = number()?,
-            "long_text" => {
-                self.long_text = match value {
-                    "" => None,
-                    "raise" => Some(LongText::Raise),
-                    "truncate" => Some(LongText::Truncate),
-                    "average" => Some(LongText::Average),
-                    _ => return Err(wrong("'raise', 'truncate' or 'average'")),
-                };
-            }
-            "encoding_format" => {
-                self.json_floats = match value {
-                    "" | "base64" => false,
-                    "float" => true,
-                    _ => return Err(wrong("'base64' or 'float'")),
-                };
-            }
-            "query_prefix" => self.query_prefix = text,
-            "document_prefix" => self.document_prefix = text,
-            _ => {
-                return query_err!(
-                    "unknown option semantic.providers.{provider}.{option}: there are {}",
-                    NAMES.join(", ")
-                );
-            }
-        }
-        Ok(())
+/// A value that an option is given; an empty one unsets it.
+struct Given<'a> {
+    provider: &'a str,
+    option: &'a str,
+    value: &'a str,
+}
+
+impl Given<'_> {
+    fn must_be(&self, expected: &str) -> Error {
+        let Self { provider, option, value } = self;
+        Error::Query(format!("semantic.providers.{provider}.{option} must be {expected}, found '{value}'"))
     }
 
-    fn get(&self, option: &str) -> Option<String> {
-        let number = |number: Option<usize>| number.map(|number| number.to_string());
-        let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs().to_string());
-        match option {
-            "protocol" => self.protocol.clone(),
-            "base_url" => self.base_url.clone(),
-            "api_key_env" => self.api_key_env.clone(),
-            "api_key_file" => self.api_key_file.clone(),
-            "api_version" => self.api_version.clone(),
-            "max_inputs" => number(self.max_inputs),
-            "max_request_tokens" => number(self.max_request_tokens),
-            "max_input_tokens" => number(self.max_input_tokens),
-            "max_concurrency" => number(self.max_concurrency),
-            "requests_per_minute" => number(self.requests_per_minute),
-            "tokens_per_minute" => number(self.tokens_per_minute),
-            "timeout" => seconds(self.timeout),
-            "retry_timeout" => seconds(self.retry_timeout),
-            "dimensions" => number(self.dimensions),
-            "long_text" => self.long_text.map(|long_text| {
-                match long_text {
-                    LongText::Raise => "raise",
-                    LongText::Truncate => "truncate",
-                    LongText::Average => "average",
-                }
-                .to_owned()
-            }),
-            "encoding_format" => self.json_floats.then(|| "float".to_owned()),
-            "query_prefix" => self.query_prefix.clone(),
-            "document_prefix" => self.document_prefix.clone(),
-            _ => None,
+    fn unknown(&self) -> Error {
+        let Self { provider, option, .. } = self;
+        Error::Query(match *option {
+            "api_key" | "key" | "token" => format!(
+                "a key is no option, it would be seen: put it into an environment variable or a file, and name that by \
+                 semantic.providers.{provider}.api_key_env or .api_key_file"
+            ),
+            _ => format!(
+                "unknown option semantic.providers.{provider}.{option}: there are {}",
+                OPTIONS.each_ref().map(|entry| entry.name).join(", ")
+            ),
+        })
+    }
+
+    /// What `read` makes of a value that is not empty; `None` of it is an error that says what it must be.
+    fn read<T>(&self, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>> {
+        match self.value {
+            "" => Ok(None),
+            value => read(value).map(Some).ok_or_else(|| self.must_be(expected)),
         }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as the others")]
+    fn text(&self) -> Result<Option<String>> {
+        Ok((!self.value.is_empty()).then(|| self.value.to_owned()))
+    }
+
+    fn number(&self) -> Result<Option<usize>> {
+        self.read("a number from 1", |value| value.parse().ok().filter(|number| *number > 0))
+    }
+
+    fn seconds(&self) -> Result<Option<Seconds>> {
+        self.read("a number of seconds from 1, like 60", |value| {
+            let seconds =
+                value.strip_suffix('s').unwrap_or(value).parse().ok().filter(|seconds| *seconds > 0);
+            seconds.map(Seconds)
+        })
+    }
+
+    fn protocol(&self) -> Result<Option<String>> {
+        let known = |value: &str| protocols::by_name(value).map(|_| value.to_owned());
+        self.read(&format!("one of {}", protocols::names()), known)
+    }
+
+    fn base_url(&self) -> Result<Option<String>> {
+        if !self.value.is_empty() {
+            check_url(self.provider, self.value)?;
+        }
+        Ok(self.text()?.map(|url| url.trim_end_matches('/').to_owned()))
+    }
+
+    fn variable(&self) -> Result<Option<String>> {
+        let value = self.value;
+        if !value.is_empty() && (!is_variable(value) || looks_like_a_key(value)) {
+            // the value is not shown: it may be the key itself
+            return query_err!(
+                "semantic.providers.{}.api_key_env must be the name of an environment variable, letters, digits and _, not \
+                 the key itself: put the key into a variable, and name that",
+                self.provider
+            );
+        }
+        self.text()
+    }
+
+    fn long_text(&self) -> Result<Option<LongText>> {
+        let known = [LongText::Raise, LongText::Truncate, LongText::Average];
+        self.read("'raise', 'truncate' or 'average'", |value| {
+            known.into_iter().find(|long_text| long_text.to_string() == value)
+        })
+    }
+
+    fn is_float(&self) -> Result<bool> {
+        let is_float = self.read("'base64' or 'float'", |value| match value {
+            "base64" => Some(false),
+            "float" => Some(true),
+            _ => None,
+        })?;
+        Ok(is_float.unwrap_or(false))
     }
 }
 
