@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::FieldRef;
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
@@ -13,7 +13,7 @@ use datafusion_macros::user_doc;
 use super::arguments::{Arguments, signature};
 use super::blocking::run_blocking;
 use super::described;
-use super::images::{bytes, is_binary, or_null};
+use super::images::{bytes, expect_file, or_null};
 use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
 use crate::image::{ImageFile, Mode};
 use crate::inference::Running;
@@ -64,12 +64,7 @@ impl ScalarUDFImpl for DecodeImage {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let arguments = Arguments::planned(NAME, PARAMETERS, 1, &args)?;
-        let bytes = arguments.field(0).data_type();
-        if !is_binary(bytes) {
-            return plan_err!(
-                "{NAME}: bytes must be binary, found {bytes}; read a path with {NAME}(download(path))"
-            );
-        }
+        expect_file(NAME, arguments.field(0))?;
         arguments.on_error(2, &self.context.settings())?;
         let mode = arguments.parsed::<Mode>(1, "'RGB'")?;
         Ok(Arc::new(ImageType::Any(mode).field(NAME)))

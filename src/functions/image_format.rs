@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::StringArray;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
@@ -12,7 +12,7 @@ use datafusion_macros::user_doc;
 use super::Function;
 use super::arguments::{Arguments, signature};
 use super::described;
-use super::images::{bytes, is_binary};
+use super::images::{bytes, expect_file};
 use crate::image::Format;
 
 const NAME: &str = "image_format";
@@ -39,12 +39,7 @@ impl ScalarUDFImpl for ImageFormat {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let arguments = Arguments::planned(NAME, PARAMETERS, 1, &args)?;
-        let bytes = arguments.field(0).data_type();
-        if !is_binary(bytes) {
-            return plan_err!(
-                "{NAME}: bytes must be binary, found {bytes}; read a path with {NAME}(download(path))"
-            );
-        }
+        expect_file(NAME, arguments.field(0))?;
         Ok(Arc::new(Field::new(NAME, DataType::Utf8, true)))
     }
 

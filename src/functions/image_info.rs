@@ -4,7 +4,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, StringArray, StructArray, UInt8Array, UInt32Array};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
@@ -12,7 +12,7 @@ use datafusion_macros::user_doc;
 
 use super::arguments::{Arguments, signature};
 use super::described;
-use super::images::{bytes, is_binary, or_null};
+use super::images::{bytes, expect_file, or_null};
 use super::{Function, FunctionContext};
 use crate::image::{DecodeOptions, Header, ImageFile, Limits};
 
@@ -56,12 +56,7 @@ impl ScalarUDFImpl for ImageInfo {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let arguments = Arguments::planned(NAME, PARAMETERS, 1, &args)?;
-        let bytes = arguments.field(0).data_type();
-        if !is_binary(bytes) {
-            return plan_err!(
-                "{NAME}: bytes must be binary, found {bytes}; read a path with {NAME}(download(path))"
-            );
-        }
+        expect_file(NAME, arguments.field(0))?;
         arguments.on_error(1, &self.context.settings())?;
         Ok(Arc::new(Field::new(NAME, DataType::Struct(fields()), true)))
     }

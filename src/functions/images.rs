@@ -66,6 +66,15 @@ pub(super) fn is_binary(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::Null)
 }
 
+/// Refuses an argument of `function` that cannot hold the bytes of files.
+pub(super) fn expect_file(function: &str, argument: &Field) -> Result<()> {
+    let found = argument.data_type();
+    if is_binary(found) {
+        return Ok(());
+    }
+    plan_err!("{function}: bytes must be binary, found {found}; read a path with {function}(download(path))")
+}
+
 /// The bytes of each row, read in place.
 pub(super) fn bytes(array: &ArrayRef) -> Result<Vec<Option<&[u8]>>> {
     match array.data_type() {
