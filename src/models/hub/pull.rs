@@ -355,8 +355,8 @@ fn keep_own(before: &Path, folder: &Path) -> io::Result<()> {
 
 /// The files of weights that an index names.
 fn shards(files: &Files, named: &[PathBuf]) -> Result<Vec<RepositoryFile>> {
-    let names = named.iter().filter_map(|path| path.file_name()?.to_str());
-    names
+    let parts = named.iter().filter_map(|path| path.file_name()?.to_str());
+    parts
         .map(|name| match files.get(name) {
             Some(file) => Ok(file.clone()),
             None => query_err!("{INDEX} keeps weights in '{name}', which it does not have"),
