@@ -19,7 +19,7 @@ pub enum Error {
     /// The query names a model that is not on this machine, and may be fetched: [`session::sql`](crate::session::sql)
     /// does so.
     NotHere {
-        /// As [`models::hub::pull`](crate::models::hub::pull) takes it.
+        /// As [`models::local::pull`](crate::models::local::pull) takes it.
         model: String,
         /// What is said where nobody fetches it.
         message: String,

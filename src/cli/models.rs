@@ -14,7 +14,7 @@ use super::run::Shell;
 use super::{INTERRUPTED, complain, fail};
 use crate::error::Result;
 use crate::io::FileOptions;
-use crate::models::hub::{self, Pulled};
+use crate::models::hub::{self, Pulled, Verified};
 use crate::models::local;
 
 /// What is done with models.
@@ -22,7 +22,7 @@ use crate::models::local;
 pub enum ModelsCommand {
     /// The models on this machine
     List,
-    /// Fetch models from the Hugging Face hub, or bring them to their newest commit
+    /// Fetch models from the Hugging Face hub, mend them, or bring them to their newest commit
     Pull {
         /// Their names
         #[arg(required = true, value_name = "MODEL", help = "[OWNER/]NAME[@REVISION][@VARIANT]")]
@@ -75,7 +75,7 @@ fn list(runtime: &Runtime, shell: &mut Shell) -> ExitCode {
 fn pull(runtime: &Runtime, interrupts: &Interrupts, models: &[String], shell: &mut Shell) -> ExitCode {
     let files = Arc::new(FileOptions::unrestricted());
     for model in models {
-        let pulled = watch(hub::pull(model, None, true, &files), shell.quiet);
+        let pulled = watch(local::pull(model, None, true, &files), shell.quiet);
         let said = match runtime.block_on(interrupts.during(pulled)) {
             Some(Ok(pulled)) => say(shell, &describe(&pulled)),
             Some(Err(error)) => Err(error.to_string()),
@@ -95,11 +95,11 @@ fn describe(Pulled { name, path, commit, bytes, changed }: &Pulled) -> String {
 }
 
 fn verify(model: &str, shell: &mut Shell) -> Result<(), String> {
-    let (name, faults) = hub::verify(model).map_err(|error| error.to_string())?;
+    let Verified { name, faults, cure } = hub::verify(model).map_err(|error| error.to_string())?;
     if faults.is_empty() {
         return say(shell, &format!("{name} is as it was fetched"));
     }
-    Err(format!("{name} is not as it was fetched: {}", faults.join("; ")))
+    Err(format!("{name} is not as it was fetched: {}; {cure}", faults.join("; ")))
 }
 
 fn say(shell: &mut Shell, text: &str) -> Result<(), String> {

@@ -13,6 +13,9 @@ use crate::error::{Error, Result, query_err};
 
 /// Graphs in graphs in graphs are no deeper.
 const MAX_DEPTH: usize = 128;
+/// The beginning of locations that ONNX Runtime takes for addresses in its own memory
+/// (`*/_ORT_MEM_ADDR_/*`, onnxruntime/core/framework/tensorprotoutils.h).
+const OF_RUNTIME: &str = "*/_ORT_";
 /// Keys and values of the description of external data.
 const MAX_TEXT: u64 = 4096;
 
@@ -26,6 +29,12 @@ pub(crate) fn external_files(graph: &Path) -> Result<BTreeSet<String>> {
         )),
         _ => Error::Query(format!("cannot read {}: {error}", graph.display())),
     })?;
+    if names.iter().any(|name| name.starts_with(OF_RUNTIME)) {
+        return query_err!(
+            "cannot load the model {}: it keeps weights at an address in memory, not in a file",
+            graph.display()
+        );
+    }
     let leaves = |name: &&String| {
         let mut parts = Path::new(name).components();
         name.contains('\\') || !parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
@@ -92,7 +101,7 @@ fn read(path: &Path) -> io::Result<BTreeSet<String>> {
             open.pop();
             continue;
         }
-        let tag = wire.varint()?;
+        let tag = wire.tag()?;
         let (number, kind) = (tag >> 3, tag & 7);
         let length = match kind {
             0 => {
@@ -130,6 +139,17 @@ struct Wire {
 }
 
 impl Wire {
+    /// The number of a field and its kind. Libraries read no more than 32 bits and differ in what they do with others, so
+    /// that one tag could mean two fields.
+    fn tag(&mut self) -> io::Result<u64> {
+        let start = self.at;
+        let tag = self.varint()?;
+        match tag > u64::from(u32::MAX) || self.at - start > 5 {
+            true => Err(malformed("the number of a field is too long")),
+            false => Ok(tag),
+        }
+    }
+
     fn varint(&mut self) -> io::Result<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
@@ -206,6 +226,31 @@ mod tests {
         for location in ["../x", "/etc/passwd", "a/../../x", "..\\x"] {
             let error = files(&field(7, &field(5, &tensor(location)))).unwrap_err().to_string();
             assert!(error.contains(&format!("keeps weights in '{location}', outside")), "{error}");
+        }
+    }
+
+    /// As [`field`], with a tag whose bit 32 is set: libraries that read 32 bits of it see the same field.
+    fn long_tag(number: u8, content: &[u8]) -> Vec<u8> {
+        let tag = [number << 3 | 2 | 0x80, 0x80, 0x80, 0x80, 0x10];
+        [&tag[..], &[u8::try_from(content.len()).unwrap()], content].concat()
+    }
+
+    #[test]
+    fn a_tag_of_more_bits_hides_no_file() {
+        let in_graph = field(7, &long_tag(5, &tensor("../x")));
+        let mut padded = field(7, &field(5, &tensor("../x")));
+        drop(padded.splice(0..1, [0x3a | 0x80, 0x80, 0x80, 0x80, 0x80, 0]));
+        for graph in [long_tag(7, &field(5, &tensor("../x"))), in_graph, padded] {
+            let error = files(&graph).unwrap_err().to_string();
+            assert!(error.contains("the number of a field is too long"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_in_memory_is_no_file() {
+        for location in ["*/_ORT_MEM_ADDR_/*", "*/_ORT_MEM_ADDR_/x"] {
+            let error = files(&field(7, &field(5, &tensor(location)))).unwrap_err().to_string();
+            assert!(error.contains("at an address in memory, not in a file"), "{error}");
         }
     }
 

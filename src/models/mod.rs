@@ -26,6 +26,7 @@ mod ollama;
 mod openai;
 mod registry;
 mod remote;
+pub(crate) mod safetensors_files;
 mod voyage;
 
 pub use registry::{Registry, Served};

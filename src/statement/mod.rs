@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
 use crate::config::SemanticOptions;
 use crate::error::Error;
-use crate::models::hub;
+use crate::models::local;
 use crate::planner::named_arguments::{self, Parameters};
 
 /// Plans one statement, and runs nothing.
@@ -71,7 +71,7 @@ fn only_explains(statement: &Statement) -> bool {
 async fn fetch(state: &SessionState, model: &str, missing: &DataFusionError) -> Result<()> {
     let options = state.config_options().extensions.get::<SemanticOptions>();
     let settings = options.map(|options| options.settings().clone()).unwrap_or_default();
-    match hub::pull(model, settings.local.variant.as_deref(), false, &settings.files).await {
+    match local::pull(model, settings.local.variant.as_deref(), false, &settings.files).await {
         Ok(_) => Ok(()),
         Err(error) => {
             let missing = missing.find_root().message();

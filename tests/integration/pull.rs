@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::local_models::home_of_the_tests;
 use crate::server::{Request, Server, answer, file, redirect};
-use crate::tiny_models::{Folder, table_bytes, text_graph, tokenizer};
+use crate::tiny_models::{Folder, image_tower_graph, table_bytes, text_graph, text_tower_graph, tokenizer};
 
 const TOKEN: &str = "hf_TESTTOKEN0123456789";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -31,8 +31,9 @@ struct State {
     cut: AtomicUsize,
     /// Whether large files are others than the listing says.
     wrong: AtomicBool,
-    /// Whether ranges are ignored.
+    /// Whether ranges are ignored; answers that break off do so at places that change, then.
     whole: AtomicBool,
+    answers: AtomicUsize,
 }
 
 struct Hub {
@@ -59,6 +60,7 @@ impl Hub {
             ("config.json", br#"{"hidden_size": 2}"#.to_vec()),
             ("tokenizer.json", tokenizer(false, "null").into_bytes()),
             ("onnx/model.onnx", text_graph(None)),
+            ("odd~name:of a\\file", b"which is not needed".to_vec()),
             ("pytorch_model.bin", b"a pickle".to_vec()),
             ("README.md", b"---\nlicense: mit\n---".to_vec()),
         ] {
@@ -201,6 +203,10 @@ fn large_file(state: &State, request: &Request) -> Vec<u8> {
     let head = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
     match state.cut.load(Ordering::Relaxed) {
         0 => {}
+        cut if state.whole.load(Ordering::Relaxed) => {
+            let odd = state.answers.fetch_add(1, Ordering::Relaxed) % 2;
+            answer.truncate(head + cut / (1 + odd));
+        }
         cut => answer.truncate(head + cut),
     }
     answer
@@ -329,7 +335,7 @@ fn a_pull_that_was_killed_leaves_nothing_and_is_gone_on_with() {
 #[test]
 fn a_server_without_ranges_costs_time_only() {
     let hub = Hub::start();
-    let part = hub.models().join(format!(".pulling/o--n={COMMIT}/.parts"));
+    let part = hub.models().join(format!(".pulling/o%2Fn={COMMIT}/.parts"));
     fs::create_dir_all(&part).unwrap();
     let graph = text_graph(None);
     fs::write(part.join(format!("onnx--model.onnx-{}", hex(Sha256::digest(&graph)))), &graph[..50]).unwrap();
@@ -340,6 +346,11 @@ fn a_server_without_ranges_costs_time_only() {
         1
     );
     assert_eq!(fs::read(hub.models().join("o/n/onnx/model.onnx")).unwrap(), graph);
+    // and where it never gets further, an end
+    let hub = Hub::start();
+    hub.state.whole.store(true, Ordering::Relaxed);
+    hub.state.cut.store(100, Ordering::Relaxed);
+    assert!(hub.error(&["models", "pull", "o/n"]).contains("cannot fetch"));
 }
 
 #[test]
@@ -354,10 +365,14 @@ fn what_does_not_match_its_hash_is_refused() {
     assert!(hub.files().iter().all(|file| !file.contains("onnx")), "{:?}", hub.files());
     // a beginning that was left behind, and is another file's
     hub.state.wrong.store(false, Ordering::Relaxed);
-    let part = hub.models().join(format!(".pulling/o--n={COMMIT}/.parts"));
+    let part = hub.models().join(format!(".pulling/o%2Fn={COMMIT}/.parts"));
     let name = format!("onnx--model.onnx-{}", hex(Sha256::digest(text_graph(None))));
     fs::write(part.join(name), b"not this file").unwrap();
     assert!(hub.error(&["models", "pull", "o/n"]).contains("it was deleted; try again"));
+    // what is begun is removed by the name of the model
+    assert!(!hub.files().is_empty());
+    assert_eq!(hub.ok(&["models", "remove", "o/n"]), "removed o/n\n");
+    assert!(hub.files().is_empty(), "{:?}", hub.files());
     hub.ok(&["models", "pull", "o/n"]);
 }
 
@@ -396,7 +411,8 @@ fn files_outside_of_the_folder_are_refused() {
     hub.put("o/n", "onnx/model.onnx", text_graph(Some("missing.data")));
     let error = hub.error(&["models", "pull", "o/n"]);
     assert!(error.contains("keeps weights in 'missing.data', which it does not have"), "{error}");
-    assert!(hub.files().iter().all(|file| file.starts_with(".pulling/")));
+    // what nobody can use is not kept
+    assert!(hub.files().is_empty(), "{:?}", hub.files());
     for name in ["../x", "o/n/x", "o/..", "a@b@c@d", ""] {
         let error = hub.error(&["models", "pull", name]);
         assert!(error.contains("names no model of the hub"), "{name}: {error}");
@@ -449,6 +465,13 @@ fn a_variant_is_added_to_a_model_that_is_here() {
         ]
     );
     hub.ok(&["models", "verify", "o/n"]);
+    // the newest commit has both
+    hub.commit("e");
+    assert!(hub.ok(&["models", "pull", "o/n"]).starts_with("pulled o/n at eeeeeeeeeeee"));
+    for name in ["o/n@q4", "o/n@fp32"] {
+        let sql = format!("SET semantic.offline = true; SELECT embed_text('b', model => '{name}')");
+        assert_eq!(hub.rows(&sql).last().unwrap(), "\"[5.0,8.0]\"", "{name}");
+    }
     let error = hub.error(&["-c", "SELECT embed_text('b', model => 'o/n@int8')"]);
     assert!(error.contains("it has no variant 'int8': there are 'fp32', 'q4'"), "{error}");
 }
@@ -466,7 +489,40 @@ fn models_are_listed_verified_and_removed() {
     assert!(error.contains("o/n is not as it was fetched: config.json has SHA-256"), "{error}");
     fs::remove_file(&config).unwrap();
     fs::write(&config, "{}").unwrap();
-    assert!(hub.error(&["models", "verify", "o/n"]).contains("config.json has 2 bytes, expected 18"));
+    let error = hub.error(&["models", "verify", "o/n"]);
+    assert!(error.contains("config.json has 2 bytes, expected 18"), "{error}");
+    assert!(error.contains("`semsql models pull o/n` fetches what is missing or wrong"), "{error}");
+    // a pull does, of no more than that
+    hub.content.take();
+    assert!(hub.ok(&["models", "pull", "o/n"]).starts_with("pulled o/n"));
+    hub.ok(&["models", "verify", "o/n"]);
+    assert!(hub.content.take().is_empty());
+    let graph = hub.models().join("o/n/onnx/model.onnx");
+    let damaged = fs::read(&graph).unwrap().iter().map(|byte| byte ^ 1).collect::<Vec<_>>();
+    fs::remove_file(&graph).unwrap();
+    fs::write(&graph, damaged).unwrap();
+    assert!(hub.error(&["models", "verify", "o/n"]).contains("onnx/model.onnx has SHA-256"));
+    hub.ok(&["models", "pull", "o/n"]);
+    hub.ok(&["models", "verify", "o/n"]);
+    // and what is missing comes back when it is needed
+    for file in ["config.json", "onnx/model.onnx"] {
+        fs::remove_file(hub.models().join("o/n").join(file)).unwrap();
+        assert_eq!(hub.rows(EMBED), ["\"[5.0,8.0]\""], "{file}");
+    }
+    // what was added and would be read is not as it was fetched; a user's prompts stay
+    fs::write(hub.models().join("o/n/config_sentence_transformers.json"), "{}").unwrap();
+    fs::write(hub.models().join("o/n/notes.txt"), "").unwrap();
+    let error = hub.error(&["models", "verify", "o/n"]);
+    assert!(error.contains("fetched: config_sentence_transformers.json was not fetched with it;"), "{error}");
+    fs::remove_file(&config).unwrap();
+    hub.ok(&["models", "pull", "o/n"]);
+    assert!(hub.files().contains(&"o/n/config_sentence_transformers.json".to_owned()));
+    // a manifest without a hash proves nothing
+    let manifest = hub.models().join("o/n/pull.json");
+    let mut text: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    text["sha256"].as_object_mut().unwrap().remove("config.json");
+    fs::write(&manifest, text.to_string()).unwrap();
+    assert!(hub.error(&["models", "verify", "o/n"]).contains("config.json has no known SHA-256"));
     assert_eq!(hub.ok(&["models", "remove", "o/n"]), "removed o/n\n");
     assert!(hub.files().is_empty(), "{:?}", hub.files());
     assert!(hub.error(&["models", "remove", "o/n"]).contains("no model 'o/n'"));
@@ -494,11 +550,101 @@ fn a_repository_that_cannot_be_run_says_why() {
         "{error}"
     );
     assert!(!error.contains("BODY"));
+    // an answer that is final is asked for once
+    hub.server.take();
+    hub.error(&["models", "pull", "o/unknown"]);
+    assert_eq!(hub.server.take_paths(), ["/api/models/o/unknown/revision/main"]);
     // names without an owner are those of sentence-transformers
     hub.error(&["models", "pull", "n"]);
     assert!(
         hub.server.take_paths().contains(&"/api/models/sentence-transformers/n/revision/main".to_owned())
     );
+}
+
+/// What its settings say is known before gigabytes are fetched.
+#[test]
+fn no_weights_are_fetched_of_a_model_that_cannot_be_run() {
+    let hub = Hub::start();
+    let index = r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
+    for (repository, file, content) in [
+        ("o/unknown-family", "model.safetensors.index.json", index),
+        ("o/unknown-family", "config.json", r#"{"model_type": "qwen3", "hidden_size": 2}"#),
+        ("o/unknown-family", "model-00002-of-00002.safetensors", "x"),
+        ("o/lost-part", "model.safetensors.index.json", index),
+        ("o/lost-part", "config.json", r#"{"model_type": "bert", "hidden_size": 2}"#),
+        ("o/pickled-layer", "onnx/model.onnx", "x"),
+        ("o/pickled-layer", "config.json", r#"{"hidden_size": 2}"#),
+        ("o/pickled-layer", "modules.json", r#"[{"path": "2_Dense", "type": "x.Dense"}]"#),
+        ("o/pickled-layer", "2_Dense/config.json", r#"{"in_features": 2, "out_features": 2}"#),
+        ("o/pickled-layer", "2_Dense/pytorch_model.bin", "x"),
+        ("o/unknown-module", "model.safetensors", "x"),
+        ("o/unknown-module", "config.json", r#"{"model_type": "bert", "hidden_size": 2}"#),
+        ("o/unknown-module", "modules.json", r#"[{"path": "1_Router", "type": "x.Router"}]"#),
+    ] {
+        hub.put(repository, file, content);
+        hub.put(repository, "tokenizer.json", tokenizer(false, "null"));
+        hub.put(repository, "model-00001-of-00002.safetensors", "x".repeat(2 * LARGE));
+    }
+    for (name, expected) in [
+        ("o/unknown-family", "model_type is 'qwen3', known are bert,"),
+        ("o/lost-part", "keeps weights in 'model-00002-of-00002.safetensors', which it does not have"),
+        ("o/pickled-layer", "has no file 2_Dense/model.safetensors; pickled weights (.bin) are not read"),
+        ("o/unknown-module", "cannot fetch model 'o/unknown-module'"),
+    ] {
+        let error = hub.error(&["models", "pull", name]);
+        assert!(error.contains(expected), "{name}: {error}");
+    }
+    let asked = [hub.server.take_paths(), hub.content.take_paths()].concat();
+    let weights = |path: &&String| path.ends_with(".onnx") || path.ends_with(".safetensors");
+    assert_eq!(asked.iter().find(weights), None);
+    assert!(hub.files().is_empty(), "{:?}", hub.files());
+}
+
+#[test]
+fn weights_in_parts_come_with_their_index() {
+    let hub = Hub::start();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/architectures/bert-f16");
+    for file in fs::read_dir(model).unwrap().flatten() {
+        hub.put("o/parts", file.file_name().to_str().unwrap(), fs::read(file.path()).unwrap());
+    }
+    hub.put("o/parts", "onnx/model_q4.onnx", text_graph(None));
+    hub.put("o/parts", "model-00003-of-00003.safetensors", "of another index");
+    let index = "o/parts/model.safetensors.index.json".to_owned();
+    // an index without its files would be a model that is here, and cannot be run
+    hub.ok(&["models", "pull", "o/parts@q4"]);
+    assert!(!hub.files().contains(&index));
+    let sql = "SELECT cardinality(embed_text('a', model => 'o/parts'))";
+    assert_eq!(hub.rows(sql), ["16"]);
+    let files = hub.files();
+    assert!(files.contains(&index) && files.contains(&"o/parts/onnx/model_q4.onnx".to_owned()), "{files:?}");
+    assert!(!files.contains(&"o/parts/model-00003-of-00003.safetensors".to_owned()));
+    // a part that is lost is fetched again
+    fs::remove_file(hub.models().join("o/parts/model-00002-of-00002.safetensors")).unwrap();
+    assert_eq!(hub.rows(sql), ["16"]);
+}
+
+#[test]
+fn what_one_of_two_towers_needs_is_fetched() {
+    let hub = Hub::start();
+    let config = r#"{"model_type": "clip", "projection_dim": 3, "text_config": {}, "vision_config": {}}"#;
+    let pixels = r#"{"size": 2, "crop_size": 2, "do_normalize": false}"#;
+    for (path, bytes) in [
+        ("config.json", config.as_bytes().to_vec()),
+        ("preprocessor_config.json", pixels.as_bytes().to_vec()),
+        ("tokenizer.json", tokenizer(false, "null").into_bytes()),
+        ("onnx/text_model.onnx", text_tower_graph()),
+        ("onnx/vision_model.onnx", image_tower_graph()),
+    ] {
+        hub.put("o/towers", path, bytes);
+    }
+    hub.ok(&["models", "pull", "o/towers"]);
+    let vision = hub.models().join("o/towers/onnx/vision_model.onnx");
+    fs::remove_file(&vision).unwrap();
+    assert_eq!(hub.rows("SELECT embed_text('a', model => 'o/towers')"), ["\"[1.0,2.0,1.0]\""]);
+    assert!(!vision.exists());
+    let sql = "SELECT cardinality(embed_image(download('sql/data/photos/cat.png'), model => 'o/towers'))";
+    assert_eq!(hub.rows(sql), ["3"]);
+    assert!(vision.exists());
 }
 
 #[test]
@@ -509,6 +655,22 @@ fn the_cache_of_the_libraries_is_read() {
     copy(model.path(), &repository.join("snapshots/abcdef0"));
     fs::create_dir_all(repository.join("refs")).unwrap();
     fs::write(repository.join("refs/main"), "abcdef0").unwrap();
+    // as a library leaves it that pools nothing: how the model does is not known
+    let sql = "SET semantic.offline = true; SELECT embed_text('b', model => 'x/y')";
+    let error = hub.error(&["-c", sql]);
+    assert!(
+        error.contains("the cache of the Hugging Face libraries has it in")
+            && error.contains(
+                "snapshots/abcdef0 without modules.json, which says how vectors are made of tokens"
+            )
+            && error.contains("semantic.offline is true"),
+        "{error}"
+    );
+    assert!(hub.rows("SELECT model FROM models() WHERE provider = 'transformers'").is_empty());
+    let known = repository.join(".no_exist/abcdef0");
+    fs::create_dir_all(&known).unwrap();
+    fs::write(known.join("modules.json"), "").unwrap();
+    assert_eq!(hub.rows("SELECT embed_text('b', model => 'y')"), ["\"[5.0,8.0]\""]);
     assert_eq!(hub.rows("SELECT embed_text('b', model => 'x/y')"), ["\"[5.0,8.0]\""]);
     let sql = "SELECT model, revision FROM models() WHERE provider = 'transformers'";
     assert_eq!(hub.rows(sql), ["x/y,abcdef0"]);

@@ -1,7 +1,8 @@
 //! One file of a repository, brought to this machine and held against its hash.
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -12,8 +13,10 @@ use crate::blocking::blocking;
 use crate::error::{Error, Result, data_err};
 use crate::io::model_repository::{Commit, FileHash, ModelRepository, RepositoryFile};
 
-/// Reads that bring nothing, in a row, before a file is given up.
-const MAX_IDLE_TRIES: usize = 3;
+/// Reads that bring nothing new, in a row, before a file is given up.
+const MAX_IDLE_TRIES: u32 = 3;
+/// Before a read that follows one that broke off, the longer the more of them brought nothing.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Fetches a file to `target`, unless it is there, through a file in `parts`, which is read on where it broke off.
 ///
@@ -30,66 +33,137 @@ pub(super) async fn fetch(
     if name.is_empty() || !name.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return data_err!("the hub lists no hash of {}", file.path);
     }
-    let there = target.is_file();
-    let part = if there {
-        target.to_owned()
-    } else {
-        parts.join(format!("{}-{name}", file.path.replace('/', "--")))
+    let part = parts.join(format!("{}-{name}", file.path.replace('/', "--")));
+    let begun = {
+        let (part, target, file) = (part.clone(), target.to_owned(), file.clone());
+        blocking(move || begin(&part, &target, &file)).await
     };
-    let opened = {
-        let (part, file) = (part.clone(), file.clone());
-        blocking(move || Partial::open(&part, &file)).await
+    let mut partial = match begun? {
+        Begun::Here(sha256) => {
+            progress.add(file.size);
+            return Ok(sha256);
+        }
+        Begun::Partial(partial) => partial,
     };
-    let mut partial = opened?;
     progress.add(partial.bytes);
-    let mut idle = 0;
+    // where a server gives no ranges, each read begins again: only what no read before has brought is new
+    let (mut most, mut idle) = (partial.bytes, 0);
     while partial.bytes < file.size {
-        let before = partial.bytes;
-        let read = repository.read(commit, &file.path, before, |at, bytes| {
+        let read = repository.read(commit, &file.path, partial.bytes, |at, bytes| {
             if at != partial.bytes {
                 // the server gave no range: all of it once more
                 progress.take_back(partial.bytes);
                 partial.truncate()?;
             }
-            partial.append(bytes, file.size)?;
+            partial.append(bytes)?;
             progress.add(bytes.len() as u64);
             Ok(())
         });
-        match read.await {
-            Ok(()) if partial.bytes == before => {
+        let read = read.await;
+        idle = if partial.bytes > most { 0 } else { idle + 1 };
+        most = most.max(partial.bytes);
+        match read {
+            Ok(()) if idle > 0 => {
                 return data_err!(
-                    "{} ended after {before} bytes: the hub lists {} of them",
+                    "{} ended after {} bytes: the hub lists {} of them",
                     file.path,
+                    partial.bytes,
                     file.size
                 );
             }
             Ok(()) => {}
+            Err(broken) if broken.again && idle < MAX_IDLE_TRIES => {
+                tokio::time::sleep(PAUSE * (idle + 1)).await;
+            }
             Err(broken) => {
-                idle = if partial.bytes > before { 0 } else { idle + 1 };
-                if !broken.again || idle >= MAX_IDLE_TRIES {
-                    partial.keep()?;
-                    return Err(broken.error);
+                blocking(move || partial.keep()).await?;
+                return Err(broken.error);
+            }
+        }
+    }
+    let (target, file) = (target.to_owned(), file.clone());
+    blocking(move || partial.finish(&file, &target)).await
+}
+
+/// What is there of a file.
+enum Begun {
+    /// All of it, with its SHA-256.
+    Here(String),
+    Partial(Partial),
+}
+
+fn begin(part: &Path, target: &Path, file: &RepositoryFile) -> Result<Begun> {
+    if target.is_file() {
+        let failed = |error| Error::Query(format!("cannot read {}: {error}", target.display()));
+        let mut hashes = Hashes::new(file);
+        hashes.read(&mut File::open(target).map_err(failed)?).map_err(failed)?;
+        if let Ok(sha256) = hashes.finish(file) {
+            return Ok(Begun::Here(sha256));
+        }
+        // never written to: it may be a model's that is in use
+        fs::remove_file(target).map_err(failed)?;
+    }
+    Partial::open(part, file).map(Begun::Partial)
+}
+
+/// The hashes of what was read of a file.
+struct Hashes {
+    sha256: Sha256,
+    /// Where the hub lists no other: it begins with the kind and the length of what follows.
+    git: Option<Sha1>,
+}
+
+impl Hashes {
+    fn new(file: &RepositoryFile) -> Self {
+        let is_git = matches!(file.hash, FileHash::Git(_));
+        let git = is_git.then(|| Sha1::new_with_prefix(format!("blob {}\0", file.size)));
+        Self { sha256: Sha256::new(), git }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        if let Some(git) = &mut self.git {
+            git.update(bytes);
+        }
+    }
+
+    /// Reads to the end; how many bytes that were.
+    fn read(&mut self, file: &mut File) -> io::Result<u64> {
+        let (mut part, mut bytes) = (vec![0; 1 << 18], 0);
+        loop {
+            match file.read(&mut part)? {
+                0 => return Ok(bytes),
+                read => {
+                    self.update(&part[..read]);
+                    bytes += read as u64;
                 }
             }
         }
     }
-    let sha256 = partial.finish(&file.hash, &file.path)?;
-    if !there {
-        let failed = |error| Error::Query(format!("cannot write {}: {error}", target.display()));
-        fs::create_dir_all(target.parent().unwrap_or(target)).map_err(failed)?;
-        fs::rename(&part, target).map_err(failed)?;
+
+    /// The SHA-256, if the content is what was listed; else what it is.
+    fn finish(self, file: &RepositoryFile) -> Result<String, String> {
+        let sha256 = hex(&self.sha256.finalize());
+        let (kind, found, expected) = match (&file.hash, self.git) {
+            (FileHash::Git(expected), Some(git)) => ("git hash", hex(&git.finalize()), expected),
+            (FileHash::Git(expected) | FileHash::Sha256(expected), _) => {
+                ("SHA-256", sha256.clone(), expected)
+            }
+        };
+        match found.eq_ignore_ascii_case(expected) {
+            true => Ok(sha256),
+            false => Err(format!("{} has {kind} {found}, the hub lists {expected}", file.path)),
+        }
     }
-    Ok(sha256)
 }
 
 /// The beginning of a file, with the hashes of what is there.
 struct Partial {
     path: PathBuf,
     file: File,
+    of: RepositoryFile,
     bytes: u64,
-    size: u64,
-    sha256: Sha256,
-    git: Sha1,
+    hashes: Hashes,
 }
 
 impl Partial {
@@ -97,44 +171,34 @@ impl Partial {
     fn open(path: &Path, of: &RepositoryFile) -> Result<Self> {
         let failed = |error| Error::Query(format!("cannot write {}: {error}", path.display()));
         let options = File::options().read(true).append(true).create(true).clone();
-        let file = options.open(path).map_err(failed)?;
+        let mut file = options.open(path).map_err(failed)?;
         if file.metadata().map_err(failed)?.len() > of.size {
             file.set_len(0).map_err(failed)?;
         }
-        let (sha256, git) = empty_hashes(of.size);
-        let mut partial = Self { path: path.to_owned(), file, bytes: 0, size: of.size, sha256, git };
-        let mut known = vec![0; 1 << 18];
-        loop {
-            match partial.file.read(&mut known).map_err(failed)? {
-                0 => return Ok(partial),
-                read => partial.count(&known[..read]),
-            }
-        }
+        let mut hashes = Hashes::new(of);
+        let bytes = hashes.read(&mut file).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), file, of: of.clone(), bytes, hashes })
     }
 
-    fn count(&mut self, bytes: &[u8]) {
-        self.sha256.update(bytes);
-        self.git.update(bytes);
-        self.bytes += bytes.len() as u64;
-    }
-
-    fn failed(&self, error: &std::io::Error) -> Error {
+    fn failed(&self, error: &io::Error) -> Error {
         Error::Query(format!("cannot write {}: {error}", self.path.display()))
     }
 
-    fn append(&mut self, bytes: &[u8], size: u64) -> Result<()> {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let size = self.of.size;
         if self.bytes + bytes.len() as u64 > size {
             self.truncate()?;
             return data_err!("the hub sent more bytes than the {size} that it lists: they were deleted");
         }
         self.file.write_all(bytes).map_err(|error| self.failed(&error))?;
-        self.count(bytes);
+        self.hashes.update(bytes);
+        self.bytes += bytes.len() as u64;
         Ok(())
     }
 
     fn truncate(&mut self) -> Result<()> {
         self.file.set_len(0).map_err(|error| self.failed(&error))?;
-        (self.sha256, self.git) = empty_hashes(self.size);
+        self.hashes = Hashes::new(&self.of);
         self.bytes = 0;
         Ok(())
     }
@@ -143,24 +207,20 @@ impl Partial {
         self.file.sync_all().map_err(|error| self.failed(&error))
     }
 
-    /// The SHA-256, if the content is what was listed.
-    fn finish(self, expected: &FileHash, path: &str) -> Result<String> {
+    /// Moves the file to `target`, if the content is what was listed; returns its SHA-256.
+    fn finish(self, file: &RepositoryFile, target: &Path) -> Result<String> {
         self.keep()?;
-        let sha256 = hex(&self.sha256.finalize());
-        let (kind, found, expected) = match expected {
-            FileHash::Sha256(expected) => ("SHA-256", sha256.clone(), expected),
-            FileHash::Git(expected) => ("git hash", hex(&self.git.finalize()), expected),
+        let sha256 = match self.hashes.finish(file) {
+            Ok(sha256) => sha256,
+            Err(wrong) => {
+                // nobody can use it, and it would be found again
+                let _ = fs::remove_file(&self.path);
+                return data_err!("{wrong}: it was deleted; try again");
+            }
         };
-        if found.eq_ignore_ascii_case(expected) {
-            return Ok(sha256);
-        }
-        // nobody can use it, and it would be found again
-        let _ = fs::remove_file(&self.path);
-        data_err!("{path} has {kind} {found}, the hub lists {expected}: it was deleted; try again")
+        let failed = |error| Error::Query(format!("cannot write {}: {error}", target.display()));
+        fs::create_dir_all(target.parent().unwrap_or(target)).map_err(failed)?;
+        fs::rename(&self.path, target).map_err(failed)?;
+        Ok(sha256)
     }
-}
-
-/// The hashes before the first byte: git's begins with the kind and the length of what follows.
-fn empty_hashes(size: u64) -> (Sha256, Sha1) {
-    (Sha256::new(), Sha1::new_with_prefix(format!("blob {size}\0")))
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::name::is_plain_part;
+use super::selection;
 use crate::error::{Error, Result, query_err};
 
 /// The file of it, in a folder that was fetched.
@@ -63,25 +64,72 @@ impl Manifest {
         fs::File::open(folder.join(MANIFEST))?.sync_all()
     }
 
-    /// What is wrong with each file that is not as it was fetched.
-    pub(super) fn faults(&self, folder: &Path) -> Vec<String> {
-        let fault = |(path, size): (&String, &u64)| {
-            if !path.split('/').all(is_plain_part) {
-                return Some(format!("{path} is no path in the folder"));
-            }
-            let found = match digest(&folder.join(path)) {
-                Ok(found) => found,
-                Err(error) => return Some(format!("{path}: {error}")),
+    /// Keeps the files that are there as they were fetched, by their length, and by their content too where it is to be
+    /// `hashed`; whether these are all.
+    pub(super) fn keep_intact(&mut self, folder: &Path, hashed: bool) -> bool {
+        let all = self.files.len();
+        let sha256 = std::mem::take(&mut self.sha256);
+        self.files.retain(|path, size| {
+            let is_whole = match (hashed, sha256.get(path)) {
+                (true, expected) => fault(folder, path, *size, expected).is_none(),
+                (false, _) => fs::metadata(folder.join(path)).is_ok_and(|file| file.len() == *size),
             };
-            if found.bytes != *size {
-                return Some(format!("{path} has {} bytes, expected {size}", found.bytes));
-            }
-            let expected = self.sha256.get(path)?;
-            (found.sha256 != *expected)
-                .then(|| format!("{path} has SHA-256 {}, expected {expected}", found.sha256))
-        };
-        self.files.iter().filter_map(fault).collect()
+            is_whole && path.split('/').all(is_plain_part)
+        });
+        self.sha256 = sha256.into_iter().filter(|(path, _)| self.files.contains_key(path)).collect();
+        self.files.len() == all
     }
+
+    /// What is wrong with each file that is not as it was fetched, or was not fetched and would be read.
+    pub(super) fn faults(&self, folder: &Path) -> Vec<String> {
+        let faults =
+            self.files.iter().filter_map(|(path, size)| fault(folder, path, *size, self.sha256.get(path)));
+        let mut faults: Vec<String> = faults.collect();
+        for path in files_that_are_read(folder) {
+            if !self.files.contains_key(&path) {
+                faults.push(format!("{path} was not fetched with it"));
+            }
+        }
+        faults
+    }
+}
+
+/// What is wrong with a file.
+fn fault(folder: &Path, path: &str, size: u64, sha256: Option<&String>) -> Option<String> {
+    if !path.split('/').all(is_plain_part) {
+        return Some(format!("{path} is no path in the folder"));
+    }
+    let found = match digest(&folder.join(path)) {
+        Ok(found) => found,
+        Err(error) => return Some(format!("{path}: {error}")),
+    };
+    if found.bytes != size {
+        return Some(format!("{path} has {} bytes, expected {size}", found.bytes));
+    }
+    let Some(expected) = sha256 else { return Some(format!("{path} has no known SHA-256")) };
+    (found.sha256 != *expected).then(|| format!("{path} has SHA-256 {}, expected {expected}", found.sha256))
+}
+
+/// The files in a model's folder that are read where they are there, sorted.
+fn files_that_are_read(folder: &Path) -> Vec<String> {
+    let names = |path: &Path| -> Vec<(String, bool)> {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path().is_dir())))
+            .collect()
+    };
+    let mut files = vec![];
+    for (name, is_folder) in names(folder) {
+        match is_folder {
+            true => {
+                files.extend(names(&folder.join(&name)).iter().map(|(inner, _)| format!("{name}/{inner}")))
+            }
+            false => files.push(name),
+        }
+    }
+    files.retain(|path| selection::is_read(path));
+    files.sort();
+    files
 }
 
 /// The length and the hash of a file.

@@ -1,9 +1,11 @@
 //! Models by name from the Hugging Face hub, and those that are on this machine.
 //!
-//! What a model needs, and no more (`selection`), is fetched into a folder beside its place, file by file (`fetch`): each
-//! is held against the hash that the hub lists, and one that broke off is read on. When all is there, the folder is
-//! renamed into its place (`pull`): a model is there whole or not at all, however a process ends. The commit that a
-//! revision stood for is kept with the hashes (`manifest`). Where models are is `cache`, what they are called `name`.
+//! What a model needs, and no more (`selection`), is fetched into a folder beside its place (`unfinished`), file by file
+//! (`fetch`): each is held against the hash that the hub lists, and one that broke off is read on. Settings come first, so
+//! that no weights are fetched of what cannot be run. When all is there, the folder is renamed into its place (`pull`): a
+//! model is there whole or not at all, however a process ends. The commit that a revision stood for is kept with the hashes
+//! (`manifest`). Where models are is `cache`, with those that the Hugging Face libraries have fetched (`snapshots`); what
+//! they are called `name`.
 mod cache;
 mod fetch;
 mod manifest;
@@ -11,14 +13,18 @@ mod name;
 mod progress;
 mod pull;
 mod selection;
+mod snapshots;
+mod unfinished;
 
 pub(crate) use cache::{Cache, Found};
 pub(crate) use name::ModelName;
 pub use progress::{Progress, pulls};
-pub use pull::{Pulled, pull};
+pub use pull::Pulled;
+pub(crate) use pull::pull;
 
 use crate::error::{Result, query_err};
 use crate::io::{FileOptions, model_repository};
+use crate::models::home::SETUP;
 use manifest::Manifest;
 
 /// What a folder of a model says about where it comes from.
@@ -46,22 +52,37 @@ pub(crate) fn check_allowed(options: &FileOptions) -> Result<()> {
     model_repository::check_allowed(options)
 }
 
-/// The name of a model of this machine, and what is wrong with its files; nothing where they are as they were fetched.
+/// What there is to say of a model's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// `[OWNER/]NAME[@REVISION]`
+    pub name: String,
+    /// What is wrong; nothing where all files are as they were fetched, and no other is there that would be read.
+    pub faults: Vec<String>,
+    /// What mends the faults.
+    pub cure: String,
+}
+
+/// Holds the files of a model of this machine against the hashes with which they were fetched.
 ///
-/// Reads all of them.
-pub fn verify(model: &str) -> Result<(String, Vec<String>)> {
+/// Cost: reads all of them.
+pub fn verify(model: &str) -> Result<Verified> {
     let cache = Cache::of_environment();
     let found = cache.find(&parse(model)?)?;
     let Some(found) = found else {
         return query_err!("no model '{model}' in {}: there {}", cache.models().display(), cache.installed());
     };
-    match Manifest::of(&found.folder)? {
-        Some(manifest) => Ok((found.name, manifest.faults(&found.folder))),
-        None => query_err!(
+    let Some(manifest) = Manifest::of(&found.folder)? else {
+        return query_err!(
             "{} was not fetched by this program: there is no list of hashes to verify it with",
             found.folder.display()
-        ),
-    }
+        );
+    };
+    let cure = match manifest.repository.is_empty() {
+        true => format!("{SETUP}; before it, `semsql models remove {}` deletes this one", found.name),
+        false => format!("`semsql models pull {}` fetches what is missing or wrong", found.name),
+    };
+    Ok(Verified { faults: manifest.faults(&found.folder), name: found.name, cure })
 }
 
 fn parse(model: &str) -> Result<ModelName> {

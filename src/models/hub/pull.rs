@@ -1,27 +1,27 @@
 //! Bringing a model from the hub into the folder of models.
-use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::{fs, io};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::cache::{Cache, DEFAULT_REVISION, UNFINISHED};
+use super::cache::{Cache, DEFAULT_REVISION};
 use super::fetch::fetch;
 use super::manifest::Manifest;
 use super::name::ModelName;
 use super::progress::Progress;
-use super::selection::{Files, Selection, by_path, select};
+use super::selection::{Files, PROMPTS, Selection, by_path, select};
+use super::unfinished::{Lock, Unfinished};
+use crate::blocking::blocking;
 use crate::error::{Error, Result, query_err};
 use crate::io::FileOptions;
 use crate::io::model_repository::{Commit, ModelRepository, RepositoryFile};
 use crate::models::external_data::external_files;
+use crate::models::safetensors_files::{self, INDEX};
 
 /// Files that are read at the same time: most are small, and wait for the hub rather than for the network.
 const AT_THE_SAME_TIME: usize = 4;
-/// How often another process's lock is looked at.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Below what is being fetched: files that are not yet whole.
 const PARTS: &str = ".parts";
 
@@ -40,25 +40,30 @@ pub struct Pulled {
     pub changed: bool,
 }
 
+/// An error if a model cannot be run of which the settings are in a folder, and the weights, of these paths, not yet.
+pub(crate) type Check = fn(name: &str, folder: &Path, coming: BTreeSet<String>) -> Result<()>;
+
 /// Fetches a model, `[OWNER/]NAME[@REVISION][@VARIANT]`, from the hub, unless it is here.
 ///
-/// `variant` is taken where the model has it and the name demands none. With `newest`, a model that is here is brought to
-/// the commit that its revision stands for now; else it keeps its commit, and what is missing is added. The owner of a
-/// name without one is `sentence-transformers`. Two processes that fetch the same model do so one after the other.
+/// `variant` is taken where the model has it and the name demands none. With `newest`, a model that is here is held against
+/// its hashes and brought to the commit that its revision stands for now; else it keeps its commit, and what is missing is
+/// added. The owner of a name without one is `sentence-transformers`. Two processes that fetch the same model do so one
+/// after the other.
 ///
-/// Errors: the options do not allow `hf://models`; what the hub refuses; a file that is not as the hub lists it; a
-/// repository without a graph or safetensors.
-pub async fn pull(
+/// Errors: the options do not allow `hf://models`; what the hub refuses; a file that is not as the hub lists it; what
+/// `check` says of the settings, which are fetched before the weights.
+pub(crate) async fn pull(
     model: &str,
     variant: Option<&str>,
     newest: bool,
     options: &Arc<FileOptions>,
+    check: Check,
 ) -> Result<Pulled> {
     let Some(name) = ModelName::parse(model, |_, _| false) else {
         return query_err!("'{model}' names no model of the hub: write OWNER/NAME or OWNER/NAME@REVISION");
     };
     let place = Place::of(&Cache::of_environment(), &name);
-    let fetched = place.fetch(&name, variant, newest, options).await;
+    let fetched = place.fetch(&name, variant, newest, options, check).await;
     fetched.map_err(|error| match error {
         Error::Query(reason) => Error::Query(format!("cannot fetch model '{name}': {reason}")),
         Error::Data(reason) => Error::Data(format!("cannot fetch model '{name}': {reason}")),
@@ -67,6 +72,7 @@ pub async fn pull(
 }
 
 /// Where a model is to be.
+#[derive(Clone)]
 struct Place {
     /// `OWNER/NAME[@REVISION]`
     name: String,
@@ -75,25 +81,30 @@ struct Place {
     revision: String,
     /// Where it is when it is whole.
     folder: PathBuf,
-    unfinished: PathBuf,
+    unfinished: Unfinished,
+}
+
+/// What is in the place of a model.
+struct Here {
+    /// Of the files that are as they were fetched.
+    manifest: Manifest,
+    /// Whether these are all.
+    is_whole: bool,
+    /// The paths of all.
+    files: Vec<String>,
 }
 
 impl Place {
     fn of(cache: &Cache, name: &ModelName) -> Self {
         let repository = name.repository();
-        let full = ModelName { name: repository.clone(), ..name.clone() };
+        let full = ModelName { name: repository.clone(), ..name.clone() }.folder();
         Self {
-            folder: cache.models().join(full.folder()),
-            unfinished: cache.models().join(UNFINISHED),
+            folder: cache.models().join(&full),
+            unfinished: Unfinished::of(cache.models(), &full),
             revision: name.revision.clone().unwrap_or_else(|| DEFAULT_REVISION.to_owned()),
-            name: full.folder(),
+            name: full,
             repository,
         }
-    }
-
-    /// A name for files beside the models.
-    fn key(&self) -> String {
-        self.name.replace('/', "--")
     }
 
     async fn fetch(
@@ -102,34 +113,46 @@ impl Place {
         variant: Option<&str>,
         newest: bool,
         options: &Arc<FileOptions>,
+        check: Check,
     ) -> Result<Pulled> {
         let at = format!("{}@{}", self.repository, self.revision.replace('/', "%2F"));
         let repository = ModelRepository::open(&at, options)?;
         let progress = Progress::begin(name.to_string());
-        let _lock = self.lock().await?;
-        let here = self.here()?;
+        let lock = Arc::new(self.unfinished.lock().await?);
+        let (place, held) = (self.clone(), Arc::clone(&lock));
+        let here = blocking(move || {
+            let _held = held;
+            place.unfinished.restore();
+            place.here(newest)
+        });
+        let here = here.await?;
         let commit = match &here {
-            Some(here) if !newest => Commit { id: here.commit.clone(), licence: here.licence.clone() },
+            Some(here) if !newest => {
+                Commit { id: here.manifest.commit.clone(), licence: here.manifest.licence.clone() }
+            }
             _ => repository.commit().await?,
         };
-        let here = here.filter(|here| here.commit == commit.id);
         let files = by_path(repository.files(&commit).await?)?;
         let (variant, demanded) = match &name.variant {
             Some(variant) => (Some(variant.as_str()), true),
             None => (variant, false),
         };
-        let selection = select(&files, variant, demanded)?;
-        let has = |here: &Manifest, path: &str| here.files.contains_key(path);
-        if let Some(here) =
-            here.as_ref().filter(|here| selection.files.iter().all(|file| has(here, &file.path)))
-        {
-            return Ok(self.pulled(here, false));
+        let had = here.iter().flat_map(|here| &here.files);
+        let selection = select(&files, variant, demanded, had)?;
+        let here = here.filter(|here| here.manifest.commit == commit.id);
+        let has = |here: &Here| {
+            here.is_whole && selection.files().all(|file| here.manifest.files.contains_key(&file.path))
+        };
+        if let Some(here) = here.as_ref().filter(|here| has(here)) {
+            return Ok(self.pulled(&here.manifest, false));
         }
         let making = Making {
-            folder: self.unfinished.join(format!("{}={}", self.key(), commit.id)),
-            before: self.unfinished.join(format!("{}=before", self.key())),
+            folder: self.unfinished.making(&commit.id),
+            place: self,
+            lock: &lock,
             repository: &repository,
             commit: &commit,
+            check,
             progress: &progress,
         };
         let mut manifest = Manifest {
@@ -139,45 +162,24 @@ impl Place {
             licence: commit.licence.clone(),
             ..Manifest::default()
         };
+        making.begin(here.as_ref()).await?;
         if let Some(here) = here {
-            making.take(&self.folder, &here)?;
-            (manifest.files, manifest.sha256) = (here.files, here.sha256);
+            (manifest.files, manifest.sha256) = (here.manifest.files, here.manifest.sha256);
         }
         making.fetch(&files, selection, &mut manifest).await?;
-        making.finish(&manifest, &self.folder)?;
-        self.tidy();
+        making.finish(&manifest).await?;
         Ok(self.pulled(&manifest, true))
     }
 
-    /// Deletes what was begun of other commits.
-    fn tidy(&self) {
-        let begun = format!("{}=", self.key());
-        for entry in fs::read_dir(&self.unfinished).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&begun) {
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-    }
-
-    /// Waits for other processes that fetch this model. The lock ends with the file, or with the process.
-    async fn lock(&self) -> Result<File> {
-        let path = self.unfinished.join(format!("{}.lock", self.key()));
-        let failed = |error| Error::Query(format!("cannot lock {}: {error}", path.display()));
-        fs::create_dir_all(&self.unfinished).map_err(failed)?;
-        let file = File::create(&path).map_err(failed)?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
-            }
-        }
-    }
-
-    /// What was fetched for this model; an error if another has made its folder.
-    fn here(&self) -> Result<Option<Manifest>> {
+    /// What was fetched for this model, held against its hashes where it is to be `hashed`; an error if another has made
+    /// its folder.
+    fn here(&self, hashed: bool) -> Result<Option<Here>> {
         match Manifest::of_pull(&self.folder) {
-            Some(manifest) => Ok(Some(manifest)),
+            Some(mut manifest) => {
+                let files = manifest.files.keys().cloned().collect();
+                let is_whole = manifest.keep_intact(&self.folder, hashed);
+                Ok(Some(Here { manifest, is_whole, files }))
+            }
             None if !self.folder.exists() => Ok(None),
             None => query_err!(
                 "its folder {} is there, and was not fetched from the hub: delete it first, or \
@@ -202,59 +204,86 @@ impl Place {
 /// A model's folder before it is in its place.
 struct Making<'a> {
     folder: PathBuf,
-    /// Where the folder goes that is replaced.
-    before: PathBuf,
+    place: &'a Place,
+    lock: &'a Arc<Lock>,
     repository: &'a ModelRepository,
     commit: &'a Commit,
+    check: Check,
     progress: &'a Progress,
 }
 
 impl Making<'_> {
-    /// Takes the files of the folder that this one will replace: as further names of them, or copies.
-    fn take(&self, from: &Path, manifest: &Manifest) -> Result<()> {
-        for path in manifest.files.keys() {
-            let (from, to) = (from.join(path), self.folder.join(path));
-            let failed = |error| Error::Query(format!("cannot write {}: {error}", to.display()));
-            if !to.exists() {
-                fs::create_dir_all(to.parent().unwrap_or(&to)).map_err(failed)?;
-                fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).map_err(failed)?;
-            }
-        }
-        Ok(())
+    /// Runs `work` on a thread for it. The model stays locked until it ends, even where nobody waits for it any more.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Path) -> T + Send + 'static) -> T {
+        let (folder, lock) = (self.folder.clone(), Arc::clone(self.lock));
+        blocking(move || {
+            let _lock = lock;
+            work(&folder)
+        })
+        .await
+    }
+
+    /// Makes the folder, with what is here already.
+    async fn begin(&self, here: Option<&Here>) -> Result<()> {
+        let files = here.map(|here| here.manifest.files.clone()).unwrap_or_default();
+        let from = self.place.folder.clone();
+        self.blocking(move |folder| {
+            let parts = folder.join(PARTS);
+            fs::create_dir_all(&parts)
+                .map_err(|error| Error::Query(format!("cannot create {}: {error}", parts.display())))?;
+            files.iter().try_for_each(|(path, size)| {
+                let to = folder.join(path);
+                take(&from.join(path), &to, *size, &parts)
+                    .map_err(|error| Error::Query(format!("cannot write {}: {error}", to.display())))
+            })
+        })
+        .await
     }
 
     async fn fetch(&self, files: &Files, selection: Selection, manifest: &mut Manifest) -> Result<()> {
-        let parts = self.folder.join(PARTS);
-        fs::create_dir_all(&parts)
-            .map_err(|error| Error::Query(format!("cannot create {}: {error}", parts.display())))?;
-        let new = |file: &RepositoryFile, manifest: &Manifest| !manifest.files.contains_key(&file.path);
-        let first = selection.files.into_iter().filter(|file| new(file, manifest)).collect();
-        self.fetch_all(first, &parts, manifest).await?;
+        let has_index = selection.has_index();
+        let Selection { settings, mut weights, graphs } = selection;
+        let settings = missing(settings, manifest);
+        let bytes_of_settings = bytes(&settings);
+        self.fetch_all(settings, manifest).await?;
+        if has_index {
+            let named = self.blocking(safetensors_files::files).await;
+            let named = named.and_then(|named| shards(files, &named));
+            weights.extend(self.or_discard(named).await?);
+        }
+        // nothing large is fetched for a model that cannot be run
+        let coming: BTreeSet<String> = weights.iter().map(|file| file.path.clone()).collect();
+        let (check, name) = (self.check, self.place.name.clone());
+        let checked = self.blocking(move |folder| check(&name, folder, coming)).await;
+        self.or_discard(checked).await?;
+        let weights = missing(weights, manifest);
+        self.progress.expect(bytes_of_settings + bytes(&weights));
+        self.fetch_all(weights, manifest).await?;
         // only a graph itself says in which files its weights are
         let mut behind = BTreeMap::new();
-        for graph in &selection.graphs {
-            let folder = graph.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-            for name in external_files(&self.folder.join(graph))? {
-                let path = format!("{folder}{}", name.trim_start_matches("./"));
-                match files.get(&path) {
-                    Some(file) if new(file, manifest) => drop(behind.insert(path, file.clone())),
-                    Some(_) => {}
-                    None => return query_err!("{graph} keeps weights in '{name}', which it does not have"),
-                }
-            }
+        for graph in graphs {
+            let path = graph.clone();
+            let named = self.blocking(move |folder| external_files(&folder.join(path))).await;
+            let named = named.and_then(|named| files_behind(files, &graph, named));
+            behind.extend(self.or_discard(named).await?);
         }
-        self.fetch_all(behind.into_values().collect(), &parts, manifest).await
+        let behind = missing(behind.into_values(), manifest);
+        self.progress.expect(bytes(&behind));
+        self.fetch_all(behind, manifest).await
     }
 
-    async fn fetch_all(
-        &self,
-        mut files: Vec<RepositoryFile>,
-        parts: &Path,
-        manifest: &mut Manifest,
-    ) -> Result<()> {
-        self.progress.expect(files.iter().map(|file| file.size).sum());
+    /// What was fetched of a model that cannot be used is deleted: nobody would ask for the rest of it.
+    async fn or_discard<T>(&self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.blocking(|folder| drop(fs::remove_dir_all(folder))).await;
+        }
+        result
+    }
+
+    async fn fetch_all(&self, mut files: Vec<RepositoryFile>, manifest: &mut Manifest) -> Result<()> {
         // the largest first: the others are fetched beside it
         files.sort_by_key(|file| std::cmp::Reverse(file.size));
+        let parts = &self.folder.join(PARTS);
         let fetched = files.into_iter().map(|file| async move {
             let target = self.folder.join(&file.path);
             let sha256 = fetch(self.repository, self.commit, &file, parts, &target, self.progress).await?;
@@ -269,22 +298,99 @@ impl Making<'_> {
     }
 
     /// Puts the folder into its place, instead of the one that is there.
-    fn finish(&self, manifest: &Manifest, place: &Path) -> Result<()> {
-        let failed = |error| Error::Query(format!("cannot write {}: {error}", place.display()));
-        let parts = self.folder.join(PARTS);
-        fs::remove_dir_all(&parts).map_err(failed)?;
-        manifest.write(&self.folder).map_err(failed)?;
-        fs::create_dir_all(place.parent().unwrap_or(place)).map_err(failed)?;
-        let _ = fs::remove_dir_all(&self.before);
-        if place.exists() {
-            fs::rename(place, &self.before).map_err(failed)?;
+    async fn finish(&self, manifest: &Manifest) -> Result<()> {
+        let (manifest, place) = (manifest.clone(), self.place.clone());
+        self.blocking(move |folder| {
+            let put = || {
+                fs::remove_dir_all(folder.join(PARTS))?;
+                keep_own(&place.folder, folder)?;
+                manifest.write(folder)?;
+                place.unfinished.replace(folder)
+            };
+            put()
+                .map_err(|error| Error::Query(format!("cannot write {}: {error}", place.folder.display())))?;
+            // of this commit before, and of others
+            let _ = place.unfinished.clear();
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Those files that a manifest lacks.
+fn missing(files: impl IntoIterator<Item = RepositoryFile>, manifest: &Manifest) -> Vec<RepositoryFile> {
+    files.into_iter().filter(|file| !manifest.files.contains_key(&file.path)).collect()
+}
+
+fn bytes(files: &[RepositoryFile]) -> u64 {
+    files.iter().map(|file| file.size).sum()
+}
+
+/// Takes a file of the folder that will be replaced: as a further name of it, or as a copy, which is there whole or not at
+/// all.
+fn take(from: &Path, to: &Path, size: u64, parts: &Path) -> io::Result<()> {
+    if fs::metadata(to).is_ok_and(|there| there.len() == size) {
+        return Ok(());
+    }
+    let _ = fs::remove_file(to);
+    fs::create_dir_all(to.parent().unwrap_or(to))?;
+    if fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    let copy = tempfile::NamedTempFile::new_in(parts)?;
+    fs::copy(from, &copy)?;
+    copy.persist(to)?;
+    Ok(())
+}
+
+/// Prompts that a user has put into a model's folder stay there, where the hub has none.
+fn keep_own(before: &Path, folder: &Path) -> io::Result<()> {
+    let is_own = Manifest::of_pull(before).is_some_and(|manifest| !manifest.files.contains_key(PROMPTS));
+    let (from, to) = (before.join(PROMPTS), folder.join(PROMPTS));
+    match is_own && from.is_file() && !to.exists() {
+        true => fs::copy(from, to).map(drop),
+        false => Ok(()),
+    }
+}
+
+/// The files of weights that an index names.
+fn shards(files: &Files, named: &[PathBuf]) -> Result<Vec<RepositoryFile>> {
+    let parts = named.iter().filter_map(|path| path.file_name()?.to_str());
+    parts
+        .map(|name| match files.get(name) {
+            Some(file) => Ok(file.clone()),
+            None => query_err!("{INDEX} keeps weights in '{name}', which it does not have"),
+        })
+        .collect()
+}
+
+/// The files of weights that a graph names, by their paths.
+fn files_behind(files: &Files, graph: &str, named: BTreeSet<String>) -> Result<Files> {
+    let folder = graph.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let found = named.into_iter().map(|name| {
+        let path = format!("{folder}{}", name.trim_start_matches("./"));
+        match files.get(&path) {
+            Some(file) => Ok((path, file.clone())),
+            None => query_err!("{graph} keeps weights in '{name}', which it does not have"),
         }
-        if let Err(error) = fs::rename(&self.folder, place) {
-            // as it was
-            let _ = fs::rename(&self.before, place);
-            return Err(failed(error));
-        }
-        let _ = fs::remove_dir_all(&self.before);
-        Ok(())
+    });
+    found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_copied_in_part_is_taken_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("from"), "whole").unwrap();
+        fs::write(path("to"), "who").unwrap();
+        take(&path("from"), &path("to"), 5, folder.path()).unwrap();
+        assert_eq!(fs::read(path("to")).unwrap(), b"whole");
+        // what is not there leaves nothing
+        take(&path("none"), &path("in/folder"), 5, folder.path()).unwrap_err();
+        assert!(!path("in/folder").exists());
     }
 }

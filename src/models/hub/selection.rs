@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use super::name::is_plain_part;
 use crate::error::{Result, data_err, query_err};
 use crate::io::model_repository::RepositoryFile;
+use crate::models::safetensors_files::{INDEX, SINGLE};
 
+/// What is put before texts.
+pub(super) const PROMPTS: &str = "config_sentence_transformers.json";
 /// Settings that are read where they are there.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 7] = [
     "config.json",
-    "config_sentence_transformers.json",
-    "model.safetensors.index.json",
+    PROMPTS,
     "modules.json",
     "preprocessor_config.json",
     "special_tokens_map.json",
@@ -23,27 +25,50 @@ pub(super) type Files = BTreeMap<String, RepositoryFile>;
 /// What is fetched for a model.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Selection {
-    pub(super) files: Vec<RepositoryFile>,
-    /// Those of `files` that are ONNX graphs, which may name further files.
+    /// Small files, by which it is known whether the model can be run.
+    pub(super) settings: Vec<RepositoryFile>,
+    /// What is large. Further files of weights may be named by an index among the settings, and by graphs.
+    pub(super) weights: Vec<RepositoryFile>,
+    /// Those of `weights` that are ONNX graphs.
     pub(super) graphs: Vec<String>,
 }
 
-/// The files by their path; an error if one of them would be outside of the model's folder.
+impl Selection {
+    pub(super) fn files(&self) -> impl Iterator<Item = &RepositoryFile> {
+        self.settings.iter().chain(&self.weights)
+    }
+
+    /// Whether an index says which files of weights there are.
+    pub(super) fn has_index(&self) -> bool {
+        self.settings.iter().any(|file| file.path == INDEX)
+    }
+}
+
+/// The files by their path, but for those whose names are not the same on every system; an error if one of them would be
+/// outside of the model's folder.
 pub(super) fn by_path(files: Vec<RepositoryFile>) -> Result<Files> {
-    if let Some(outside) = files.iter().find(|file| !file.path.split('/').all(is_plain_part)) {
+    let leaves = |path: &str| path.starts_with('/') || path.split('/').any(|part| part == "..");
+    if let Some(outside) = files.iter().find(|file| leaves(&file.path)) {
         return data_err!(
             "the hub lists a file '{}': it would be outside of the model's folder",
             outside.path
         );
     }
-    Ok(files.into_iter().map(|file| (file.path.clone(), file)).collect())
+    let plain = files.into_iter().filter(|file| file.path.split('/').all(is_plain_part));
+    Ok(plain.map(|file| (file.path.clone(), file)).collect())
 }
 
 /// The settings and the weights of a model.
 ///
 /// Weights are ONNX graphs, those of `variant` where it is `demanded` or there, else the original ones; where there are
-/// none, `model.safetensors`. Pickled weights are never fetched.
-pub(super) fn select(files: &Files, variant: Option<&str>, demanded: bool) -> Result<Selection> {
+/// none, `model.safetensors`, or what its index names. Pickled weights are never fetched. Weights that the model had before,
+/// of the paths `had`, are kept where the repository has them still.
+pub(super) fn select<'a>(
+    files: &Files,
+    variant: Option<&str>,
+    demanded: bool,
+    had: impl IntoIterator<Item = &'a String>,
+) -> Result<Selection> {
     if !files.contains_key("config.json") {
         return query_err!("it has no config.json: it is no model that can be run here");
     }
@@ -53,15 +78,16 @@ pub(super) fn select(files: &Files, variant: Option<&str>, demanded: bool) -> Re
              images have"
         );
     }
-    let settings = files.values().filter(|file| is_setting(&file.path));
     let graphs = match variant.filter(|variant| *variant != "fp32") {
         Some(variant) => graphs_of(files, &format!("_{variant}")),
         None => vec![],
     };
-    let original = || graphs_of(files, "");
-    let graphs = match (graphs.is_empty(), demanded && variant.is_some_and(|variant| variant != "fp32")) {
+    let original = graphs_of(files, "");
+    let safetensors = [SINGLE, INDEX].into_iter().find(|file| files.contains_key(*file));
+    let safetensors = safetensors.filter(|_| original.is_empty());
+    let mut graphs = match (graphs.is_empty(), demanded && variant.is_some_and(|variant| variant != "fp32")) {
         (false, _) => graphs,
-        (true, false) => original(),
+        (true, false) => original,
         (true, true) => {
             return query_err!(
                 "it has no variant '{}': there {}",
@@ -70,11 +96,7 @@ pub(super) fn select(files: &Files, variant: Option<&str>, demanded: bool) -> Re
             );
         }
     };
-    let weights: Vec<&RepositoryFile> = match graphs.is_empty() {
-        false => graphs.iter().filter_map(|path| files.get(path)).collect(),
-        true => files.values().filter(|file| is_safetensors(&file.path)).collect(),
-    };
-    if weights.is_empty() {
+    if graphs.is_empty() && safetensors.is_none() {
         let extension = |path: &String| path.rsplit('.').next().map(str::to_owned);
         let pickled = files.keys().filter_map(extension).any(|kind| matches!(kind.as_str(), "bin" | "pt"));
         return query_err!(
@@ -83,7 +105,20 @@ pub(super) fn select(files: &Files, variant: Option<&str>, demanded: bool) -> Re
             variants(files)
         );
     }
-    Ok(Selection { files: settings.chain(weights).cloned().collect(), graphs })
+    let (mut needs_safetensors, mut kept) = (graphs.is_empty(), vec![]);
+    for path in had {
+        needs_safetensors |= path == SINGLE || path == INDEX;
+        if is_graph(path) && files.contains_key(path) && !graphs.contains(path) {
+            kept.push(path.clone());
+        }
+    }
+    graphs.append(&mut kept);
+    let safetensors = safetensors.filter(|_| needs_safetensors).and_then(|path| files.get(path));
+    let of_modules = files.values().filter(|file| is_setting(&file.path));
+    let small = of_modules.chain(safetensors);
+    let (weights, settings): (Vec<_>, Vec<_>) = small.cloned().partition(|file| is_safetensors(&file.path));
+    let of_graphs = graphs.iter().filter_map(|path| files.get(path)).cloned();
+    Ok(Selection { settings, weights: weights.into_iter().chain(of_graphs).collect(), graphs })
 }
 
 /// The paths of the graphs whose names end like this: those of two towers, or the one of a model.
@@ -107,17 +142,19 @@ fn is_setting(path: &str) -> bool {
     SETTINGS.contains(&path) || of_module || limits
 }
 
-/// `model.safetensors`, or one of its parts, `model-00001-of-00003.safetensors`.
 fn is_safetensors(path: &str) -> bool {
-    let middle = path.strip_prefix("model").and_then(|rest| rest.strip_suffix(".safetensors"));
-    middle.is_some_and(|middle| {
-        middle.is_empty()
-            || middle.strip_prefix('-').and_then(|rest| rest.split_once("-of-")).is_some_and(
-                |(part, parts)| {
-                    [part, parts].iter().all(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
-                },
-            )
-    })
+    path.ends_with(".safetensors")
+}
+
+/// Whether it is where graphs are.
+fn is_graph(path: &str) -> bool {
+    let name = path.strip_prefix("onnx/").unwrap_or(path);
+    !name.contains('/') && name.ends_with(".onnx")
+}
+
+/// Whether a file of a model's folder is read where it is there, for one model or another.
+pub(super) fn is_read(path: &str) -> bool {
+    is_setting(path) || is_graph(path) || path == INDEX || (is_safetensors(path) && !path.contains('/'))
 }
 
 /// `are the variants ...`, of those that are there.
@@ -156,8 +193,8 @@ mod tests {
     }
 
     fn selected(paths: &[&str], variant: Option<&str>, demanded: bool) -> Result<Vec<String>> {
-        let selection = select(&files(paths)?, variant, demanded)?;
-        Ok(selection.files.into_iter().map(|file| file.path).collect())
+        let selection = select(&files(paths)?, variant, demanded, &[])?;
+        Ok(selection.files().map(|file| file.path.clone()).collect())
     }
 
     const TEXT: [&str; 8] = [
@@ -173,8 +210,14 @@ mod tests {
 
     fn weights(more: &[&str], variant: Option<&str>, demanded: bool) -> Result<Vec<String>> {
         let paths = selected(&[&TEXT, more].concat(), variant, demanded)?;
-        assert!(paths.iter().all(|path| !path.contains(".bin")));
-        Ok(paths[6..].to_vec())
+        let settings =
+            ["1_Pooling/config.json", "2_Dense/config.json", "config.json", "sentence_bert_config.json"];
+        assert_eq!(paths[..4], settings);
+        assert_eq!(paths[4], "tokenizer.json");
+        let mut weights = paths[5..].to_vec();
+        weights.retain(|path| path != "2_Dense/model.safetensors");
+        assert_eq!(weights.len() + 6, paths.len());
+        Ok(weights)
     }
 
     #[test]
@@ -189,10 +232,35 @@ mod tests {
             weights(&["model.safetensors", "tf_model.h5"], None, false).unwrap(),
             ["model.safetensors"]
         );
-        let parts = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
-        assert_eq!(weights(&[&parts[..], &["model-x.safetensors"]].concat(), None, false).unwrap(), parts);
         let towers = ["onnx/model.onnx", "onnx/text_model.onnx", "onnx/vision_model.onnx"];
         assert_eq!(weights(&towers, None, false).unwrap(), towers[1..]);
+    }
+
+    /// The index says which files of weights there are: it is fetched where they are, and only there.
+    #[test]
+    fn an_index_comes_with_its_files_alone() {
+        let parts = [INDEX, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+        let all = files(&[&TEXT[..], &parts, &["onnx/model_q4.onnx"]].concat()).unwrap();
+        let plain = select(&all, None, false, &[]).unwrap();
+        assert!(plain.has_index() && plain.graphs.is_empty(), "{plain:?}");
+        let variant = select(&all, Some("q4"), true, &[]).unwrap();
+        assert!(!variant.has_index() && variant.graphs == ["onnx/model_q4.onnx"], "{variant:?}");
+        let single = [&TEXT[..], &parts, &[SINGLE]].concat();
+        assert!(!select(&files(&single).unwrap(), None, false, &[]).unwrap().has_index());
+    }
+
+    /// A newer commit replaces the weights that are here, whichever of them is asked for.
+    #[test]
+    fn weights_that_were_here_are_kept() {
+        let had = ["onnx/model.onnx", "onnx/model_q4.onnx", "onnx/model_old.onnx", "config.json"];
+        let had = had.map(str::to_owned);
+        let graphs = ["onnx/model.onnx", "onnx/model_int8.onnx", "onnx/model_q4.onnx"];
+        let all = files(&[&TEXT[..], &graphs, &[SINGLE]].concat()).unwrap();
+        assert_eq!(select(&all, None, false, &had).unwrap().graphs, [graphs[0], graphs[2]]);
+        assert_eq!(select(&all, Some("int8"), true, &had).unwrap().graphs, [graphs[1], graphs[0], graphs[2]]);
+        let all = files(&[&TEXT[..], &graphs[1..], &[SINGLE]].concat()).unwrap();
+        let selection = select(&all, Some("int8"), true, &[SINGLE.to_owned()]).unwrap();
+        assert!(selection.weights.iter().any(|file| file.path == SINGLE), "{selection:?}");
     }
 
     #[test]
@@ -205,8 +273,12 @@ mod tests {
         assert!(error(&some, Some("int8")).contains("no variant 'int8': there are 'fp32', 'q4'"));
         let only = [&TEXT[..], &["onnx/model_q4.onnx"]].concat();
         assert!(error(&only, None).contains("there are 'q4': choose one with NAME@VARIANT"));
-        for outside in ["../x", "/etc/x", "a/../../x", "a\\..\\x", "C:x", "a//x", "~/x"] {
+        for outside in ["../x", "/etc/x", "a/../../x"] {
             assert!(error(&[outside], None).contains("outside of the model's folder"), "{outside}");
+        }
+        // names that some systems read otherwise are no reason to do without the model
+        for odd in ["a\\..\\x", "C:x", "a//x", "~/x", "1_Pooling\\config.json", "onnx/a:b.onnx"] {
+            assert_eq!(weights(&[odd, "model.onnx"], None, false).unwrap(), ["model.onnx"], "{odd}");
         }
     }
 }

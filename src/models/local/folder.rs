@@ -1,10 +1,12 @@
 //! Finding the folder of a model, and its files.
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, query_err};
 use crate::io::AllowPaths;
 use crate::models::home::SETUP;
 use crate::models::hub::{self, Cache, ModelName, Origin};
+use crate::models::safetensors_files::{self, INDEX, SINGLE};
 use crate::models::{LocalOptions, ModelRequest};
 
 /// Models that the setup makes, and the hub does not have.
@@ -18,6 +20,8 @@ pub(super) struct ModelFolder {
     name: String,
     path: PathBuf,
     graphs: Graphs,
+    /// Files that are not there yet, and count as if they were.
+    coming: BTreeSet<String>,
 }
 
 /// Which graphs of a model.
@@ -52,8 +56,8 @@ impl ModelFolder {
     /// model on this machine. `@variant` behind either chooses `onnx/model_variant.onnx`, and `fp32` is
     /// `onnx/model.onnx`. Reads no more than names of files.
     ///
-    /// Errors say which models are here. That a model could be fetched is [`Error::NotHere`].
-    pub(super) fn find(cache: &Cache, request: &ModelRequest) -> Result<Self> {
+    /// Errors say which models are here. That a model, or what `tower` needs of it, could be fetched is [`Error::NotHere`].
+    pub(super) fn find(cache: &Cache, request: &ModelRequest, tower: Tower) -> Result<Self> {
         let (model, allowed) = (request.model.as_str(), &request.files.allow_paths);
         if model.starts_with(['/', '.', '~']) {
             return Self::at_path(cache, model, &request.local, allowed);
@@ -68,8 +72,7 @@ impl ModelFolder {
             && let Some(found) = cache.find(name)?
         {
             let graphs = Graphs::of(name.variant.as_deref(), &request.local);
-            let folder = Self { name: found.name, path: found.folder, graphs };
-            return folder.check_graphs(name, request);
+            return Self::new(found.name, found.folder, graphs).check_graphs(name, request, tower);
         }
         let (path, variant) = split_variant(model, allowed);
         if let Ok(path) = allowed.check(Path::new(path))
@@ -77,7 +80,7 @@ impl ModelFolder {
             && path.join("config.json").is_file()
         {
             let graphs = Graphs::of(variant, &request.local);
-            return Ok(Self { name: path.display().to_string(), path, graphs });
+            return Ok(Self::new(path.display().to_string(), path, graphs));
         }
         Err(not_here(cache, model, name.as_ref(), request))
     }
@@ -93,18 +96,24 @@ impl ModelFolder {
             let parent = path.parent().unwrap_or(&path);
             let parent = if parent.ends_with("onnx") { parent.parent().unwrap_or(parent) } else { parent };
             let name = name_of(cache, parent);
-            return Ok(Self { name, path: parent.to_owned(), graphs: Graphs::File(path) });
+            return Ok(Self::new(name, parent.to_owned(), Graphs::File(path)));
         }
         if !path.is_dir() {
             return query_err!("no model in folder {}: the folder does not exist", path.display());
         }
         let graphs = Graphs::of(variant, options);
-        Ok(Self { name: name_of(cache, &path), path, graphs })
+        Ok(Self::new(name_of(cache, &path), path, graphs))
     }
 
     /// The model, unless it lacks what it was asked for and the hub may have it.
-    fn check_graphs(self, name: &ModelName, request: &ModelRequest) -> Result<Self> {
-        let tower = if self.embeds_text() { Tower::Text } else { Tower::Image };
+    fn check_graphs(self, name: &ModelName, request: &ModelRequest, tower: Tower) -> Result<Self> {
+        let has_tower = match tower {
+            Tower::Text => self.embeds_text(),
+            Tower::Image => self.embeds_images(),
+        };
+        if !has_tower {
+            return Ok(self);
+        }
         let Err(error) = self.weights(tower) else { return Ok(self) };
         if Origin::of(&self.path).revision.is_some() && may_fetch(request).is_ok() {
             let full = self.name.split('@').next().unwrap_or_default().to_owned();
@@ -116,7 +125,16 @@ impl ModelFolder {
 
     /// A folder in which all is looked for, whatever it is called.
     pub(super) fn of(name: &str, path: &Path) -> Self {
-        Self { name: name.to_owned(), path: path.to_owned(), graphs: Graphs::Preferred(None) }
+        Self::coming(name, path, BTreeSet::new())
+    }
+
+    /// One of which these files are not there yet.
+    pub(super) fn coming(name: &str, path: &Path, coming: BTreeSet<String>) -> Self {
+        Self { coming, ..Self::new(name.to_owned(), path.to_owned(), Graphs::Preferred(None)) }
+    }
+
+    fn new(name: String, path: PathBuf, graphs: Graphs) -> Self {
+        Self { name, path, graphs, coming: BTreeSet::new() }
     }
 
     /// The name, with organisation, without variant.
@@ -148,8 +166,18 @@ impl ModelFolder {
             return Ok(Weights::Onnx(graph));
         }
         let demands_variant = matches!(&self.graphs, Graphs::Variant(variant) if variant != "fp32");
-        let safetensors = ["model.safetensors", "model.safetensors.index.json"];
-        if !demands_variant && safetensors.iter().any(|file| self.path.join(file).is_file()) {
+        let safetensors = match demands_variant {
+            true => vec![],
+            false => safetensors_files::files(&self.path)?,
+        };
+        if let Some(missing) = safetensors.iter().find(|file| !file.is_file()) {
+            return query_err!(
+                "model '{}' has no file {}, which its {INDEX} names",
+                self.name,
+                missing.display()
+            );
+        }
+        if !safetensors.is_empty() {
             return Ok(Weights::Safetensors(self.path.clone(), tower));
         }
         let file = match &self.graphs {
@@ -161,13 +189,18 @@ impl ModelFolder {
             "model '{}' has no file {}{}: {}",
             self.name,
             self.path.join(file).display(),
-            if demands_variant { "" } else { ", and no model.safetensors" },
+            if demands_variant { String::new() } else { format!(", and no {SINGLE}") },
             if graphs.is_empty() {
                 "there is no ONNX graph".to_owned()
             } else {
                 format!("there is {}", graphs.join(", "))
             }
         )
+    }
+
+    /// Whether it has a file, or will have it.
+    pub(super) fn has(&self, file: &str) -> bool {
+        self.coming.contains(file) || self.path.join(file).is_file()
     }
 
     /// The path of a file.
@@ -252,11 +285,14 @@ fn may_fetch(request: &ModelRequest) -> Result<()> {
 }
 
 fn not_here(cache: &Cache, model: &str, name: Option<&ModelName>, request: &ModelRequest) -> Error {
-    let here = format!(
+    let mut here = format!(
         "model '{model}' is not on this machine: in {} there {}",
         cache.models().display(),
         cache.installed()
     );
+    if let Some(unfinished) = name.and_then(|name| cache.unfinished_of_libraries(name)) {
+        here = format!("{here}; {unfinished}");
+    }
     let Some(name) = name.filter(|name| name.may_be_of_hub()) else {
         return Error::Query(format!(
             "{here}; give one of these, the path of a folder, or OWNER/NAME of a model of the hub"

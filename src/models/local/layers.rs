@@ -117,7 +117,7 @@ impl DenseLayer {
             }
         };
         let weights = module.file(folder, "model.safetensors")?;
-        if !folder.path(&weights).is_file() {
+        if !folder.has(&weights) {
             return query_err!(
                 "model '{}' has no file {weights}; pickled weights (.bin) are not read",
                 folder.name()

@@ -19,16 +19,17 @@
 //! From a call to its vectors: inputs are tokenised (`tokenizer`, `long_texts`) or preprocessed (`preprocess`), wait with
 //! those of all other calls (`queue`), and are run in batches on all cores (`scheduler`) by sessions over an ONNX graph
 //! (`graph`), whose optimised form is kept (`optimized`). `cut` makes vectors shorter.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use super::home;
-use super::hub::{Cache, Found, Origin};
+use super::hub::{self, Cache, Found, Origin, Pulled};
 use super::{
     ImageEmbedder, InputType, LocalOptions, LongText, ModelInfo, ModelRequest, Provider, TextEmbedder,
 };
 use crate::error::{Result, query_err};
+use crate::io::FileOptions;
 
 mod architectures;
 mod config;
@@ -116,7 +117,7 @@ impl Provider for LocalProvider {
     }
 
     fn text_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn TextEmbedder>> {
-        let folder = ModelFolder::find(&self.cache, request)?;
+        let folder = ModelFolder::find(&self.cache, request, Tower::Text)?;
         if !folder.embeds_text() && folder.embeds_images() {
             return query_err!("model '{}' embeds images, not text: use embed_image", request.model);
         }
@@ -137,7 +138,7 @@ impl Provider for LocalProvider {
     }
 
     fn image_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn ImageEmbedder>> {
-        let folder = ModelFolder::find(&self.cache, request)?;
+        let folder = ModelFolder::find(&self.cache, request, Tower::Image)?;
         if !folder.embeds_images() && folder.embeds_text() {
             return query_err!("model '{}' embeds text, not images: use embed_text", request.model);
         }
@@ -178,6 +179,46 @@ fn bytes_below(folder: &Path) -> u64 {
         Err(_) => 0,
     });
     bytes.sum()
+}
+
+/// Fetches a model, `[OWNER/]NAME[@REVISION][@VARIANT]`, from the hub, unless it is here.
+///
+/// `variant` is taken where the model has it and the name demands none. With `newest`, a model that is here is held against
+/// its hashes and brought to the commit that its revision stands for now; else it keeps its commit, and what is missing is
+/// added. The owner of a name without one is `sentence-transformers`. Two processes that fetch the same model do so one
+/// after the other.
+///
+/// Errors: the options do not allow `hf://models`; what the hub refuses; a file that is not as the hub lists it; a model
+/// that cannot be run, of which nothing but its settings is fetched.
+pub async fn pull(
+    model: &str,
+    variant: Option<&str>,
+    newest: bool,
+    options: &Arc<FileOptions>,
+) -> Result<Pulled> {
+    hub::pull(model, variant, newest, options, check).await
+}
+
+/// An error if a model cannot be run of which the settings are in a folder, and the weights, of these paths, not yet.
+fn check(name: &str, path: &Path, coming: BTreeSet<String>) -> Result<()> {
+    let has_graph = coming.iter().any(|file| file.ends_with(".onnx"));
+    let folder = ModelFolder::coming(name, path, coming);
+    let check = |tower| {
+        if !has_graph {
+            architectures::check(path, tower)?;
+        }
+        match tower {
+            Tower::Text => TextConfig::read(&folder).map(drop),
+            Tower::Image => image_space(&folder).map(drop),
+        }
+    };
+    let text = folder.embeds_text().then(|| check(Tower::Text));
+    let images = folder.embeds_images().then(|| check(Tower::Image));
+    // one tower is of use
+    match (text, images) {
+        (Some(Err(error)), None | Some(Err(_))) | (None, Some(Err(error))) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Deletes a model of this machine, and what was kept of its graphs; returns its name.

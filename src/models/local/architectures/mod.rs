@@ -110,6 +110,29 @@ pub(super) fn outline(config: &Config, tower: Tower) -> Result<Option<Outline>> 
     }
 }
 
+/// An error unless a graph is known for a tower of the model in `folder`, by its `config.json` alone.
+pub(super) fn check(folder: &Path, tower: Tower) -> Result<()> {
+    let config = Config::read(folder)?;
+    (known_family(&config, tower)?.outline)(&config).map(drop)
+}
+
+fn known_family(config: &Config, tower: Tower) -> Result<Family> {
+    if let Some(family) = family(config, tower)? {
+        return Ok(family);
+    }
+    let kind = match tower {
+        Tower::Text => "text",
+        Tower::Image => "images",
+    };
+    query_err!(
+        "cannot build a graph for {kind} from {}: model_type is '{}', known are {}; export the model to ONNX, as \
+         onnx/model.onnx in its folder",
+        config.folder().join("config.json").display(),
+        config.text_or("model_type", "")?,
+        KNOWN
+    )
+}
+
 /// The graph of a tower of the model in `folder`, from its `config.json` and its safetensors files.
 ///
 /// Inputs and outputs are those of an export by the models' own library: `input_ids`, `attention_mask` and, where the
@@ -119,19 +142,7 @@ pub(super) fn outline(config: &Config, tower: Tower) -> Result<Option<Outline>> 
 /// Cost: reads the headers of the files, not the weights.
 pub(super) fn build(folder: &Path, tower: Tower) -> Result<Built> {
     let config = Config::read(folder)?;
-    let Some(family) = family(&config, tower)? else {
-        let kind = match tower {
-            Tower::Text => "text",
-            Tower::Image => "images",
-        };
-        return query_err!(
-            "cannot build a graph for {kind} from {}: model_type is '{}', known are {}; export the model to ONNX, as \
-             onnx/model.onnx in its folder",
-            folder.join("config.json").display(),
-            config.text_or("model_type", "")?,
-            KNOWN
-        );
-    };
+    let family = known_family(&config, tower)?;
     let weights = TensorFiles::open(folder)?;
     let mut graph = GraphBuilder::new(&weights);
     (family.build)(&config, &mut graph)?;

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::super::folder::Tower;
-use super::tensor_files::{INDEX, SINGLE};
 use super::{Config, build, outline};
+use crate::models::safetensors_files::{INDEX, SINGLE};
 
 /// A copy of a whole model.
 fn model(name: &str) -> tempfile::TempDir {
