@@ -16,6 +16,9 @@ pub enum Error {
     Query(String),
     /// One input is wrong: a corrupt image, a file that cannot be read. `on_error => 'null'` makes it NULL.
     Data(String),
+    /// What the query needs is on another machine, which cannot be reached, has too much to do or fails: the same query
+    /// may succeed later.
+    Unavailable(String),
     /// The query names a model that is not on this machine, and may be fetched: [`session::sql`](crate::session::sql)
     /// does so.
     NotHere {
@@ -33,6 +36,7 @@ impl Error {
         match self {
             Self::Query(message) => Self::Query(format!("{function}: {message}")),
             Self::Data(message) => Self::Data(format!("{function}: {message}")),
+            Self::Unavailable(message) => Self::Unavailable(format!("{function}: {message}")),
             Self::NotHere { model, message } => {
                 Self::NotHere { model, message: format!("{function}: {message}") }
             }
@@ -43,9 +47,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Query(message) | Self::Data(message) | Self::NotHere { message, .. } => {
-                f.write_str(message)
-            }
+            Self::Query(message)
+            | Self::Data(message)
+            | Self::Unavailable(message)
+            | Self::NotHere { message, .. } => f.write_str(message),
         }
     }
 }
@@ -57,7 +62,7 @@ impl From<Error> for DataFusionError {
         match error {
             Error::Query(message) => Self::Plan(message),
             Error::Data(message) => Self::Execution(message),
-            error @ Error::NotHere { .. } => Self::External(Box::new(error)),
+            error @ (Error::Unavailable(_) | Error::NotHere { .. }) => Self::External(Box::new(error)),
         }
     }
 }

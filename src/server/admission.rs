@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tonic::Status;
 
 use super::config::Limits;
+use super::waiting::Waiting;
 
 /// The turns of statements: a bounded number has one, a bounded number waits for a bounded time.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Admission {
         if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
             return Ok(turn);
         }
-        let queued = Queued::new(&self.queued);
+        let queued = Waiting::new(&self.queued);
         if queued.before >= self.max_queued {
             return Err(Status::resource_exhausted(format!(
                 "the server is busy: {} statements run (max_queries) and {} wait (max_queued); try again later",
@@ -64,23 +65,5 @@ impl Admission {
                 self.running
             ))),
         }
-    }
-}
-
-/// A place in the queue, given back when the client goes away too.
-struct Queued<'a> {
-    queued: &'a AtomicUsize,
-    before: usize,
-}
-
-impl<'a> Queued<'a> {
-    fn new(queued: &'a AtomicUsize) -> Self {
-        Self { queued, before: queued.fetch_add(1, Ordering::Relaxed) }
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 }

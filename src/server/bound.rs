@@ -4,16 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow_flight::decode::FlightRecordBatchStream;
-use arrow_flight::sql::server::PeekableFlightDataStream;
-use datafusion::logical_expr::LogicalPlan;
-use futures::TryStreamExt;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use tonic::Status;
 
-use super::deep::Deep;
+use super::incoming::Incoming;
 use super::statements::{Plans, Statement};
 use super::status::{malformed, status};
-use super::wire::wire_schema;
+use crate::execution::size;
 
 /// The most rows of values: the statement runs once for each.
 const MAX_ROWS: usize = 10_000;
@@ -21,7 +18,14 @@ const MAX_ROWS: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Bound {
     statement: Statement,
-    values: Mutex<Option<RecordBatch>>,
+    values: Mutex<Option<Arc<Values>>>,
+}
+
+/// Rows of values, which count in the memory of all queries while they are kept.
+#[derive(Debug)]
+pub(super) struct Values {
+    pub(super) rows: RecordBatch,
+    _memory: MemoryReservation,
 }
 
 impl Bound {
@@ -33,48 +37,49 @@ impl Bound {
         &self.statement
     }
 
-    /// Takes the values of the parameters, which are good until others come. No schema: those before stay.
-    pub(super) async fn bind(&self, messages: PeekableFlightDataStream) -> Result<(), Status> {
-        let messages = messages.try_filter(|message| {
-            // a client without parameters sends its command alone
-            std::future::ready(!message.data_header.is_empty())
-        });
-        let mut batches = FlightRecordBatchStream::new_from_flight_data(messages.map_err(Into::into));
+    /// Takes the values of the parameters, which are good until others come. No schema: those before stay. To be called
+    /// where plans are made.
+    pub(super) async fn bind(
+        &self,
+        mut incoming: Incoming,
+        pool: &Arc<dyn MemoryPool>,
+    ) -> Result<(), Status> {
+        let failed = |error| status(&error, &self.statement.sql);
+        let memory = MemoryConsumer::new("values of parameters").register(pool);
         let (mut found, mut rows): (Vec<RecordBatch>, usize) = (vec![], 0);
-        while let Some(batch) = batches.try_next().await.map_err(malformed)? {
+        while let Some(batch) = incoming.next().await? {
             rows += batch.num_rows();
             if rows > MAX_ROWS {
                 return Err(Status::resource_exhausted(format!(
                     "a statement runs for at most {MAX_ROWS} rows of parameters: send them in parts, or ingest them"
                 )));
             }
+            memory.try_grow(size(batch.columns())).map_err(failed)?;
             found.push(batch);
         }
-        let Some(schema) = batches.schema() else { return Ok(()) };
-        let values = concat_batches(schema, &found).map_err(malformed)?;
+        let Some(schema) = incoming.schema() else { return Ok(()) };
+        let rows = concat_batches(schema, &found).map_err(malformed)?;
+        if !self.statement.parameters.is_empty() {
+            // before the statement runs for the first of them
+            self.statement.prepared.get()?.check(&rows).map_err(failed)?;
+        }
+        let values = Arc::new(Values { rows, _memory: memory });
         *self.values.lock().unwrap_or_else(PoisonError::into_inner) = Some(values);
         Ok(())
     }
 
-    /// The plans to run, one for each row of values. To be called where plans are made.
+    /// What is to run: the statement for each row of values. To be called where plans are made.
     pub(super) fn plans(&self) -> Result<Plans, Status> {
-        let statement = &self.statement;
-        if statement.parameters.is_empty() {
-            return statement.plans();
+        if self.statement.parameters.is_empty() {
+            return self.statement.plans();
         }
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(values) = values else {
-            return Err(Status::invalid_argument(format!(
+        match values {
+            Some(values) => self.statement.plans_with(values),
+            None => Err(Status::invalid_argument(format!(
                 "the statement has {} parameters, found no values for them",
-                statement.parameters.len()
-            )));
-        };
-        let prepared = statement.prepared.get()?;
-        let plans = (0..values.num_rows()).map(|row| prepared.bind(&values, row));
-        let plans = plans.collect::<Result<Vec<LogicalPlan>, _>>();
-        let plans = plans.map_err(|error| status(&error, &statement.sql))?;
-        let schema = plans.first().map(|plan| wire_schema(plan.schema().as_arrow()));
-        let schema = schema.unwrap_or_else(|| Arc::clone(&statement.schema));
-        Ok(Plans { plans: Deep::new(plans), schema })
+                self.statement.parameters.len()
+            ))),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 /// The options of `semsql serve`; those of the command line go before those of the file.
 ///
@@ -60,6 +61,8 @@ pub struct Limits {
     pub queue_seconds: u64,
     /// The longest that a statement runs, up to its last row received by the client. Default: 600 s.
     pub query_seconds: u64,
+    /// The longest that a statement waits for a client that takes none of its rows, or sends none of its own. Default: 60 s.
+    pub client_seconds: u64,
     /// The most rows of a result; 0 is any number, which is the default.
     pub max_rows: u64,
     /// The memory that all queries share, as `4G`, which is the default; sorts, joins and groupings spill to disk above it.
@@ -98,6 +101,7 @@ impl Default for Limits {
             max_queued: 128,
             queue_seconds: 10,
             query_seconds: 600,
+            client_seconds: 60,
             max_rows: 0,
             memory_limit: "4G".to_owned(),
             spill_limit: "100G".to_owned(),
@@ -117,7 +121,7 @@ impl ServerConfig {
             .map_err(|error: toml::de::Error| plan_datafusion_err!("[server]: {}", error.message()))
     }
 
-    /// An error where the configuration would let in people who should not be.
+    /// An error where the configuration would let in people who should not be, or serve nobody.
     pub fn check(&self) -> Result<()> {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return plan_err!("tls_cert and tls_key belong together: found only one of them");
@@ -125,8 +129,24 @@ impl ServerConfig {
         if self.tls_client_ca.is_some() && self.tls_cert.is_none() {
             return plan_err!("tls_client_ca needs tls_cert and tls_key");
         }
-        if self.limits.max_queries == 0 {
-            return plan_err!("max_queries must be a number from 1, found 0");
+        let limits = &self.limits;
+        if !(1..=Semaphore::MAX_PERMITS).contains(&limits.max_queries) {
+            return plan_err!(
+                "max_queries must be a number from 1 to {}, found {}",
+                Semaphore::MAX_PERMITS,
+                limits.max_queries
+            );
+        }
+        for (key, value) in [
+            ("query_seconds", limits.query_seconds),
+            ("client_seconds", limits.client_seconds),
+            ("max_handles", limits.max_handles as u64),
+            ("handle_seconds", limits.handle_seconds),
+            ("token_seconds", self.token_seconds),
+        ] {
+            if value == 0 {
+                return plan_err!("{key} must be a number from 1, found 0");
+            }
         }
         if self.bind.ip().is_loopback() || self.insecure {
             return Ok(());
@@ -188,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_let_in_anybody_is_refused() {
+    fn what_would_let_in_anybody_or_nobody_is_refused() {
         let check = |toml: &str| ServerConfig::parse(&format!("[server]\n{toml}")).unwrap().check();
         assert!(check("").is_ok());
         assert!(check("bind = '[::1]:1'").is_ok());
@@ -201,6 +221,13 @@ mod tests {
             (tls, "everybody there could query"),
             ("tls_cert = 'c'", "belong together"),
             ("tls_client_ca = 'c'", "needs tls_cert"),
+            ("max_queries = 0", "max_queries must be a number from 1 to"),
+            (
+                "max_queries = 2305843009213693952",
+                "max_queries must be a number from 1 to 2305843009213693951",
+            ),
+            ("query_seconds = 0", "query_seconds must be a number from 1, found 0"),
+            ("client_seconds = 0", "client_seconds must be a number from 1"),
         ] {
             let error = check(toml).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

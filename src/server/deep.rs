@@ -4,7 +4,7 @@ use tokio::runtime::Handle;
 use tonic::Status;
 
 /// A plan is as deep as its statement, and to copy or drop it recurses. This one is dropped on the threads that made it,
-/// which have the stack for it; those of the network, or of a program, have not.
+/// which have the stack for it; those of the network, or of a program, have not. It must be dropped while these are there.
 #[derive(Debug)]
 pub(super) struct Deep<T: Send + 'static> {
     /// There until it is dropped.
@@ -26,6 +26,10 @@ impl<T: Send + 'static> Deep<T> {
 impl<T: Send + 'static> Drop for Deep<T> {
     fn drop(&mut self) {
         let value = self.value.take();
-        self.runtime.spawn(async move { drop(value) });
+        if Handle::try_current().is_ok_and(|current| current.id() == self.runtime.id()) {
+            drop(value);
+        } else {
+            self.runtime.spawn(async move { drop(value) });
+        }
     }
 }

@@ -48,6 +48,12 @@ impl<T> Handles<T> {
         self.entries().retain(|_, entry| entry.used.elapsed() < self.lifetime);
     }
 
+    /// Forgets all.
+    pub(super) fn clear(&self) {
+        let all = std::mem::take(&mut *self.entries());
+        drop(all);
+    }
+
     /// Keeps `value` for its owner; an error where he has too many already.
     pub(super) fn insert(&self, owner: &User, value: T) -> Result<Handle, Status> {
         let handle = random().map_err(|error| Status::internal(error.to_string()))?;

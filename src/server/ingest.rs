@@ -1,13 +1,11 @@
 //! Rows of a client become those of a table.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow_flight::decode::FlightRecordBatchStream;
-use arrow_flight::error::FlightError;
-use arrow_flight::sql::server::PeekableFlightDataStream;
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 use datafusion::catalog::MemTable;
 use datafusion::catalog::streaming::StreamingTable;
@@ -22,8 +20,16 @@ use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tonic::Status;
 
+use super::incoming::{Incoming, parts};
 use super::queries::Running;
-use super::status::{malformed, status};
+use super::status::status;
+use crate::execution::size;
+
+/// The most rows of a batch, as DataFusion's own: what is made of them is made of so many at a time.
+const BATCH_ROWS: usize = 8192;
+
+/// Only one table is replaced at a time: its name is free in between.
+static REPLACING: Mutex<()> = Mutex::new(());
 
 /// What becomes of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +45,7 @@ enum Way {
 pub(super) async fn ingest(
     ctx: SessionContext,
     command: CommandStatementIngest,
-    messages: PeekableFlightDataStream,
+    mut incoming: Incoming,
     running: Arc<Running>,
 ) -> Result<i64, Status> {
     if command.temporary {
@@ -49,23 +55,27 @@ pub(super) async fn ingest(
         (Some(catalog), Some(schema)) => {
             TableReference::full(catalog.as_str(), schema.as_str(), command.table.as_str())
         }
-        (_, Some(schema)) => TableReference::partial(schema.as_str(), command.table.as_str()),
-        _ => TableReference::bare(command.table.as_str()),
+        (Some(catalog), None) => {
+            let schema = ctx.state().config_options().catalog.default_schema.clone();
+            TableReference::full(catalog.as_str(), schema.as_str(), command.table.as_str())
+        }
+        (None, Some(schema)) => TableReference::partial(schema.as_str(), command.table.as_str()),
+        (None, None) => TableReference::bare(command.table.as_str()),
     };
     let failed = |error: DataFusionError| status(&error, "");
     let way = way(&command, ctx.table_exist(table.clone()).map_err(failed)?, &table)?;
 
-    let mut batches = FlightRecordBatchStream::new_from_flight_data(messages.map_err(FlightError::from));
     // the schema comes before the first batch
-    let first = batches.try_next().await.map_err(malformed)?;
-    let Some(schema) = batches.schema().cloned() else {
+    let first = incoming.next().await?;
+    let Some(schema) = incoming.schema().cloned() else {
         return Err(Status::invalid_argument("ingestion needs a schema, found none"));
     };
-    let rows = futures::stream::iter(first.map(Ok)).chain(batches);
-    let counted = Arc::clone(&running);
-    let rows = rows.map_ok(move |batch| {
-        counted.add_rows(batch.num_rows());
-        batch
+    let first = futures::stream::iter(first.into_iter().flat_map(|batch| parts(batch, BATCH_ROWS)).map(Ok));
+    let rows = first.chain(incoming.into_parts(BATCH_ROWS)).map(move |batch| {
+        // a status stays what it is
+        let batch = batch.map_err(|status: Status| DataFusionError::External(Box::new(status)))?;
+        running.add_rows(batch.num_rows());
+        Ok(batch)
     });
     match way {
         Way::Append => append(&ctx, &table, schema, rows).await.map_err(failed),
@@ -98,22 +108,26 @@ async fn create(
     ctx: &SessionContext,
     table: TableReference,
     schema: SchemaRef,
-    mut rows: impl Stream<Item = Result<RecordBatch, FlightError>> + Unpin,
+    rows: impl Stream<Item = Result<RecordBatch>>,
     replace: bool,
 ) -> Result<i64> {
     let environment = ctx.runtime_env();
     let reservation = MemoryConsumer::new("ingestion").register(&environment.memory_pool);
+    let mut rows = pin!(rows);
     let (mut batches, mut count) = (vec![], 0);
-    while let Some(batch) = rows.try_next().await.map_err(of_client)? {
-        reservation.try_grow(batch.get_array_memory_size())?;
+    while let Some(batch) = rows.try_next().await? {
+        reservation.try_grow(size(batch.columns()))?;
         count += batch.num_rows();
         batches.push(batch);
     }
     let provider = Arc::new(MemTable::try_new(schema, vec![batches])?);
-    if replace {
-        ctx.deregister_table(table.clone())?;
+    {
+        let _turn = REPLACING.lock().unwrap_or_else(PoisonError::into_inner);
+        if replace {
+            ctx.deregister_table(table.clone())?;
+        }
+        ctx.register_table(table, provider)?;
     }
-    ctx.register_table(table, provider)?;
     Ok(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
@@ -122,7 +136,7 @@ async fn append(
     ctx: &SessionContext,
     table: &TableReference,
     schema: SchemaRef,
-    rows: impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
+    rows: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
 ) -> Result<i64> {
     let into = ctx.table_provider(table.clone()).await?.schema();
     if let Some(unknown) = schema.fields().iter().find(|field| into.index_of(field.name()).is_err()) {
@@ -142,17 +156,12 @@ async fn append(
         Err(_) => Ok(lit(ScalarValue::try_new_null(field.data_type())?).alias(field.name())),
     });
     let columns = columns.collect::<Result<Vec<Expr>>>()?;
-    let stream = RecordBatchStreamAdapter::new(Arc::clone(&schema), rows.map_err(of_client));
+    let stream = RecordBatchStreamAdapter::new(Arc::clone(&schema), rows);
     let once = Once { schema: Arc::clone(&schema), rows: Mutex::new(Some(Box::pin(stream))) };
     let source = StreamingTable::try_new(schema, vec![Arc::new(once)])?;
     let frame = ctx.read_table(Arc::new(source))?.select(columns)?;
     let written = frame.write_table(&table.to_quoted_string(), DataFrameWriteOptions::new()).await?;
     Ok(written.iter().map(super::statements::count).sum())
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn of_client(error: FlightError) -> DataFusionError {
-    exec_datafusion_err!("the rows cannot be read: {error}")
 }
 
 /// Rows that can be read one time.

@@ -18,6 +18,10 @@ use crate::execution::PlanUsage;
 pub(super) enum Kind {
     /// Planned: its schema, or that of a prepared statement.
     Plan,
+    /// Values were bound to the parameters of a prepared one.
+    Bind,
+    /// None: catalogs, schemas or tables were listed.
+    Catalog,
     /// Its rows were sent.
     Query,
     /// It changed something.
@@ -46,6 +50,8 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Plan => "plan",
+            Self::Bind => "bind",
+            Self::Catalog => "catalog",
             Self::Query => "query",
             Self::Update => "update",
             Self::Ingest => "ingest",
@@ -113,6 +119,7 @@ pub(super) struct Metrics {
     queued_seconds: Histogram,
     logins: Family<Login, Counter>,
     rows: Counter,
+    ingested_rows: Counter,
     calls: Counter,
     retries: Counter,
     called_rows: Counter,
@@ -140,6 +147,7 @@ impl Metrics {
             queued_seconds: latencies(),
             logins: Family::default(),
             rows: Counter::default(),
+            ingested_rows: Counter::default(),
             calls: Counter::default(),
             retries: Counter::default(),
             called_rows: Counter::default(),
@@ -162,6 +170,7 @@ impl Metrics {
         );
         registry.register("logins", "Handshakes", metrics.logins.clone());
         registry.register("rows", "Rows sent to clients", metrics.rows.clone());
+        registry.register("ingested_rows", "Rows of clients", metrics.ingested_rows.clone());
         registry.register("model_calls", "Requests to models and servers", metrics.calls.clone());
         registry.register("model_retries", "Of these the ones made again", metrics.retries.clone());
         registry.register("called_rows", "Rows that functions were called for", metrics.called_rows.clone());
@@ -183,7 +192,10 @@ impl Metrics {
     pub(super) fn statement(&self, kind: Kind, outcome: Outcome, time: Duration, rows: u64, used: PlanUsage) {
         self.statements.get_or_create(&Statement { kind, outcome }).inc();
         self.seconds.get_or_create(&OfKind { kind }).observe(time.as_secs_f64());
-        self.rows.inc_by(rows);
+        match kind {
+            Kind::Ingest => self.ingested_rows.inc_by(rows),
+            _ => self.rows.inc_by(rows),
+        };
         self.calls.inc_by(used.calls as u64);
         self.retries.inc_by(used.retries as u64);
         self.called_rows.inc_by(used.rows as u64);

@@ -25,6 +25,7 @@ mod config;
 mod deep;
 mod flight;
 mod handles;
+mod incoming;
 mod info;
 mod ingest;
 mod keys;
@@ -36,6 +37,7 @@ mod service;
 mod statements;
 mod status;
 mod tls;
+mod waiting;
 mod wire;
 
 use std::net::SocketAddr;
@@ -131,7 +133,12 @@ impl Server {
         let state = Arc::new(State {
             sql_info: info::sql_info(&ctx, config.allow_writes).map_err(in_server)?,
             type_info: info::type_info().map_err(in_server)?,
-            statements: Statements { ctx, allow_writes: config.allow_writes, max_rows: limits.max_rows },
+            statements: Statements {
+                ctx,
+                allow_writes: config.allow_writes,
+                max_rows: limits.max_rows,
+                client_time: Duration::from_secs(limits.client_seconds),
+            },
             queries: Arc::new(Queries::new(queries, limits, metrics)),
             auth: Arc::new(Auth::new(&config)?),
             results: Handles::new("results", limits.max_handles, lifetime),
@@ -223,6 +230,15 @@ impl Server {
             () = overdue => Ok(()),
         };
         state.queries.cancel_all();
+        if let Some(runtime) = &threads.0 {
+            // deep plans are dropped where they were made, while that is there
+            let kept = runtime.spawn(async move {
+                state.results.clear();
+                state.prepared.clear();
+            });
+            // without it the threads end as well
+            let _ = kept.await;
+        }
         drop(threads);
         served
     }

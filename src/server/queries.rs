@@ -1,6 +1,7 @@
 //! Runs statements: each in its turn, on the threads that are for them, for a bounded time, and until nobody wants it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -50,7 +51,20 @@ pub(super) struct About {
 #[derive(Debug, Default)]
 pub(super) struct Running {
     rows: AtomicU64,
-    plans: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
+    used: Mutex<Used>,
+}
+
+/// What the plans of a statement have used: those that have ended, and the one that runs.
+#[derive(Debug, Default)]
+struct Used {
+    ended: PlanUsage,
+    plan: Option<Arc<dyn ExecutionPlan>>,
+}
+
+impl Used {
+    fn total(&self) -> PlanUsage {
+        self.ended + self.plan.as_ref().map(usage).unwrap_or_default()
+    }
 }
 
 impl Running {
@@ -58,8 +72,10 @@ impl Running {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64
     }
 
+    /// The plan that runs now; the one before has ended.
     pub(super) fn runs(&self, plan: Arc<dyn ExecutionPlan>) {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner).push(plan);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = Used { ended: used.total(), plan: Some(plan) };
     }
 }
 
@@ -71,6 +87,8 @@ impl<T: Send + 'static> Task<T> {
     pub(super) async fn join(mut self) -> Result<T, Status> {
         match self.0.join_next().await {
             Some(Ok(result)) => result,
+            // what it says may quote values
+            Some(Err(error)) if error.is_panic() => Err(internal("the statement has panicked")),
             Some(Err(error)) => Err(internal(error)),
             None => Err(internal("the statement has no task")),
         }
@@ -94,7 +112,7 @@ impl Queries {
         }
     }
 
-    /// Waits for a turn and begins `work`.
+    /// Waits for a turn and begins `work`. Whether it waits or runs, it can be cancelled.
     pub(super) async fn start<T, F>(
         self: &Arc<Self>,
         about: About,
@@ -107,19 +125,23 @@ impl Queries {
         if self.closed.load(Ordering::Relaxed) {
             return Err(Status::unavailable("the server ends: connect again later"));
         }
+        let (cancel, mut cancelled) = watch::channel(false);
+        let mut all = self.all.subscribe();
+        let cancellable = Cancellable::new(Arc::clone(self), &about, cancel)?;
         let waited = Instant::now();
-        let turn = self.admission.turn().await.inspect_err(|status| {
-            self.metrics.refused(about.kind, outcome(status));
-            let (user, kind) = (about.user.name(), about.kind.name());
-            info!(user, kind, outcome = outcome(status).name(), "refused");
+        let turn = tokio::select! {
+            biased;
+            status = told_to_end(&mut cancelled, &mut all) => Err(status),
+            turn = self.admission.turn() => turn,
+        };
+        let turn = turn.inspect_err(|status| {
+            self.refused(&about, status);
         })?;
         self.metrics.queued(waited.elapsed());
         let running = Arc::new(Running::default());
         let work = work(Arc::clone(&running));
         let time = self.time;
-        let mut all = self.all.subscribe();
-        let (cancel, mut cancelled) = watch::channel(false);
-        let record = Record::new(Arc::clone(self), about, running, cancel);
+        let record = Record::new(cancellable, about, running);
         let mut tasks = JoinSet::new();
         tasks.spawn_on(
             async move {
@@ -128,12 +150,7 @@ impl Queries {
                 let mut record = record;
                 let result = tokio::select! {
                     biased;
-                    _ = cancelled.wait_for(|cancelled| *cancelled) => {
-                        Err(Status::cancelled("the statement was cancelled"))
-                    }
-                    _ = all.wait_for(|ended| *ended) => {
-                        Err(Status::unavailable("the server ends: the statement was cancelled"))
-                    }
+                    status = told_to_end(&mut cancelled, &mut all) => Err(status),
                     () = tokio::time::sleep(time) => Err(Status::deadline_exceeded(format!(
                         "the statement ran for {} s (query_seconds) and was cancelled",
                         time.as_secs()
@@ -161,7 +178,14 @@ impl Queries {
         self.start(about, work).await?.join().await
     }
 
-    /// Cancels the statement that runs with this handle; false where none of the user's does.
+    /// A statement that gets no turn.
+    pub(super) fn refused(&self, about: &About, status: &Status) {
+        let outcome = outcome(status);
+        self.metrics.refused(about.kind, outcome);
+        info!(user = about.user.name(), kind = about.kind.name(), outcome = outcome.name(), "refused");
+    }
+
+    /// Cancels the statement that waits or runs with this handle; false where none of the user's does.
     pub(super) fn cancel(&self, user: &User, handle: &Handle) -> bool {
         let cancellable = self.cancellable.lock().unwrap_or_else(PoisonError::into_inner);
         match cancellable.get(handle) {
@@ -188,6 +212,48 @@ impl Queries {
     }
 }
 
+/// Ready when a statement is to end before it has.
+async fn told_to_end(cancelled: &mut watch::Receiver<bool>, all: &mut watch::Receiver<bool>) -> Status {
+    tokio::select! {
+        _ = cancelled.wait_for(|cancelled| *cancelled) => Status::cancelled("the statement was cancelled"),
+        _ = all.wait_for(|ended| *ended) => {
+            Status::unavailable("the server ends: the statement was cancelled")
+        }
+    }
+}
+
+/// A statement that its client may cancel, while this is there.
+struct Cancellable {
+    queries: Arc<Queries>,
+    handle: Option<Handle>,
+    /// A channel that is closed says that the statement is cancelled.
+    _cancel: watch::Sender<bool>,
+}
+
+impl Cancellable {
+    /// An error where one with the same handle waits or runs.
+    fn new(queries: Arc<Queries>, about: &About, cancel: watch::Sender<bool>) -> Result<Self, Status> {
+        if let Some(handle) = about.handle {
+            let mut cancellable = queries.cancellable.lock().unwrap_or_else(PoisonError::into_inner);
+            match cancellable.entry(handle) {
+                Entry::Occupied(_) => {
+                    return Err(Status::failed_precondition("the result is being fetched already"));
+                }
+                Entry::Vacant(entry) => entry.insert((about.user.clone(), cancel.clone())),
+            };
+        }
+        Ok(Self { queries, handle: about.handle, _cancel: cancel })
+    }
+}
+
+impl Drop for Cancellable {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle {
+            self.queries.cancellable.lock().unwrap_or_else(PoisonError::into_inner).remove(&handle);
+        }
+    }
+}
+
 /// What a status says about the end of a statement.
 fn outcome(status: &Status) -> Outcome {
     match status.code() {
@@ -202,44 +268,38 @@ fn outcome(status: &Status) -> Outcome {
 
 /// Writes the log and the metrics when the statement ends, however it does.
 struct Record {
-    queries: Arc<Queries>,
+    cancellable: Cancellable,
     about: About,
     id: String,
     running: Arc<Running>,
     started: Instant,
     outcome: Outcome,
-    /// A channel that is closed says that the statement is cancelled.
-    _cancel: watch::Sender<bool>,
 }
 
 impl Record {
-    fn new(queries: Arc<Queries>, about: About, running: Arc<Running>, cancel: watch::Sender<bool>) -> Self {
+    fn new(cancellable: Cancellable, about: About, running: Arc<Running>) -> Self {
         // without a random number there is still the time
         let id = random::<8>().map_or(0, u64::from_le_bytes);
-        if let Some(handle) = about.handle {
-            let mut cancellable = queries.cancellable.lock().unwrap_or_else(PoisonError::into_inner);
-            cancellable.insert(handle, (about.user.clone(), cancel.clone()));
-        }
         // dropped before it is done, it was cancelled
         let outcome = Outcome::Cancelled;
         let started = Instant::now();
-        Self { queries, about, id: format!("{id:016x}"), running, started, outcome, _cancel: cancel }
+        Self { cancellable, about, id: format!("{id:016x}"), running, started, outcome }
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if let Some(handle) = self.about.handle {
-            self.queries.cancellable.lock().unwrap_or_else(PoisonError::into_inner).remove(&handle);
+        if std::thread::panicking() {
+            self.outcome = Outcome::Internal;
         }
         let time = self.started.elapsed();
         let rows = self.running.rows.load(Ordering::Relaxed);
-        let plans = self.running.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = plans.iter().map(usage).fold(PlanUsage::default(), |sum, used| sum + used);
+        let used = self.running.used.lock().unwrap_or_else(PoisonError::into_inner).total();
         let About { kind, user, sql, .. } = &self.about;
-        self.queries.metrics.statement(*kind, self.outcome, time, rows, used);
-        if (*kind, self.outcome) == (Kind::Plan, Outcome::Ok) {
-            // it is logged when it runs
+        self.cancellable.queries.metrics.statement(*kind, self.outcome, time, rows, used);
+        let is_step = matches!(kind, Kind::Plan | Kind::Bind | Kind::Catalog);
+        if is_step && self.outcome == Outcome::Ok {
+            // the statement is logged when it runs
             return;
         }
         info!(

@@ -24,6 +24,7 @@ use arrow_flight::{
     FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage, SchemaAsIpc, Ticket,
 };
 use bytes::Bytes;
+use datafusion::prelude::SessionContext;
 use futures::channel::mpsc;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -34,12 +35,13 @@ use tonic::{Request, Response, Status, Streaming};
 use super::auth::{Auth, User};
 use super::bound::Bound;
 use super::handles::{Handle, Handles, parse};
+use super::incoming::Incoming;
 use super::metrics::{Kind, Outcome};
 use super::queries::{About, Queries};
-use super::statements::{Plans, Statement, Statements, encode, read_only};
+use super::statements::{Plans, Statement, Statements, encode, read_only, text};
 use super::status::malformed;
 use super::wire::wire_schema;
-use super::{catalog, ingest, keys};
+use super::{MAX_REQUEST_BYTES, catalog, ingest, keys};
 
 /// How many messages a result is ahead of its client.
 const MESSAGES_AHEAD: usize = 2;
@@ -76,15 +78,23 @@ impl Service {
     }
 
     async fn plan(&self, user: &User, sql: String) -> Result<Statement, Status> {
-        let sql: Arc<str> = sql.into();
+        let sql = self.text(user, sql)?;
         let about = About { kind: Kind::Plan, user: user.clone(), sql: Arc::clone(&sql), handle: None };
         let statements = self.0.statements.clone();
         self.0.queries.run(about, |_| async move { statements.plan(sql).await }).await
     }
 
+    /// The text of a statement that is not too long for a turn.
+    fn text(&self, user: &User, sql: String) -> Result<Arc<str>, Status> {
+        text(sql).inspect_err(|status| {
+            let about = About { kind: Kind::Plan, user: user.clone(), sql: "".into(), handle: None };
+            self.0.queries.refused(&about, status);
+        })
+    }
+
     /// Plans a statement without parameters; whether it changes something.
     async fn plan_whole(&self, user: &User, sql: String) -> Result<(Arc<str>, bool, Arc<Plans>), Status> {
-        let sql: Arc<str> = sql.into();
+        let sql = self.text(user, sql)?;
         let about = About { kind: Kind::Plan, user: user.clone(), sql: Arc::clone(&sql), handle: None };
         let statements = self.0.statements.clone();
         let planned = self.0.queries.run(about, |_| async move {
@@ -144,15 +154,47 @@ impl Service {
     async fn update(&self, user: User, sql: Arc<str>, plans: Arc<Plans>) -> Result<i64, Status> {
         let about = About { kind: Kind::Update, user, sql: Arc::clone(&sql), handle: None };
         let statements = self.0.statements.clone();
-        self.0.queries.run(about, |running| statements.update(sql, plans, running)).await
+        self.0.queries.run(about, |running| statements.update(plans, running)).await
     }
 
-    /// Cancels what a ticket is for, whether it runs or was not fetched yet.
+    /// Takes the values that a client sends for the parameters of a prepared statement.
+    async fn bind(
+        &self,
+        user: &User,
+        prepared: &Arc<Bound>,
+        messages: PeekableFlightDataStream,
+    ) -> Result<(), Status> {
+        let sql = Arc::clone(&prepared.statement().sql);
+        let about = About { kind: Kind::Bind, user: user.clone(), sql, handle: None };
+        let Statements { ctx, client_time, .. } = &self.0.statements;
+        let incoming = Incoming::new(messages, MAX_REQUEST_BYTES, *client_time);
+        let (prepared, pool) = (Arc::clone(prepared), Arc::clone(&ctx.runtime_env().memory_pool));
+        self.0.queries.run(about, |_| async move { prepared.bind(incoming, &pool).await }).await
+    }
+
+    /// Lists what the catalog has.
+    async fn list<F>(
+        &self,
+        user: User,
+        list: impl FnOnce(SessionContext) -> F + Send + 'static,
+    ) -> Result<Response<Rows>, Status>
+    where
+        F: Future<Output = Result<RecordBatch, FlightError>> + Send + 'static,
+    {
+        let about = About { kind: Kind::Catalog, user, sql: "".into(), handle: None };
+        let listed = list(self.0.statements.ctx.clone());
+        let listed = self.0.queries.run(about, |_| async move { listed.await.map_err(malformed) });
+        one_batch(Ok(listed.await?))
+    }
+
+    /// Cancels what a ticket is for, whether it runs or was not fetched yet. An update has run: its answer stays.
     fn cancel(&self, user: &User, info: &FlightInfo) -> bool {
         let tickets = info.endpoint.iter().filter_map(|endpoint| endpoint.ticket.as_ref());
         let mut cancelled = false;
         for handle in tickets.filter_map(handle_of) {
-            let waiting = self.0.results.take(user, &Bytes::copy_from_slice(&handle)).is_ok();
+            let ticket = Bytes::copy_from_slice(&handle);
+            let is_query = matches!(self.0.results.get(user, &ticket).as_deref(), Ok(Wanted::Query(..)));
+            let waiting = is_query && self.0.results.take(user, &ticket).is_ok();
             cancelled |= self.0.queries.cancel(user, &handle) || waiting;
         }
         cancelled
@@ -296,16 +338,22 @@ impl FlightSqlService for Service {
         request: Request<Ticket>,
     ) -> Result<Response<Rows>, Status> {
         let user = user(&request);
-        let wanted = self.0.results.take(&user, &ticket.statement_handle)?;
-        let (sql, plans) = match wanted.as_ref() {
-            Wanted::Answer(batch) => return one_batch(Ok(batch.clone())),
+        let ticket = ticket.statement_handle;
+        let (sql, plans) = match self.0.results.get(&user, &ticket)?.as_ref() {
+            Wanted::Answer(batch) => {
+                self.0.results.take(&user, &ticket)?;
+                return one_batch(Ok(batch.clone()));
+            }
             Wanted::Query(sql, plans) => (Arc::clone(sql), Arc::clone(plans)),
         };
-        let handle = parse(&ticket.statement_handle);
-        let about = About { kind: Kind::Query, user, sql: Arc::clone(&sql), handle };
-        let statements = self.0.statements.clone();
+        let about = About { kind: Kind::Query, user: user.clone(), sql, handle: parse(&ticket) };
+        let state = Arc::clone(&self.0);
         let (messages, received) = mpsc::channel(MESSAGES_AHEAD);
-        let task = self.0.queries.start(about, |running| statements.send(sql, plans, running, messages));
+        let task = self.0.queries.start(about, |running| async move {
+            // good for one time, which is now: who got no turn may try again
+            state.results.take(&user, &ticket)?;
+            state.statements.clone().send(plans, running, messages).await
+        });
         let task = task.await?;
         // the task is inside the stream: where the client goes away, tonic drops both
         let failure = stream::once(task.join()).filter_map(async |end| end.err().map(Err));
@@ -334,8 +382,8 @@ impl FlightSqlService for Service {
         }
         let user = user(&request);
         let about = About { kind: Kind::Ingest, user, sql: "".into(), handle: None };
-        let ctx = self.0.statements.ctx.clone();
-        let rows = request.into_inner();
+        let Statements { ctx, client_time, .. } = self.0.statements.clone();
+        let rows = Incoming::new(request.into_inner(), usize::MAX, client_time);
         self.0.queries.run(about, |running| ingest::ingest(ctx, command, rows, running)).await
     }
 
@@ -344,8 +392,9 @@ impl FlightSqlService for Service {
         command: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        let prepared = self.0.prepared.get(&user(&request), &command.prepared_statement_handle)?;
-        prepared.bind(request.into_inner()).await?;
+        let user = user(&request);
+        let prepared = self.0.prepared.get(&user, &command.prepared_statement_handle)?;
+        self.bind(&user, &prepared, request.into_inner()).await?;
         Ok(DoPutPreparedStatementResult {
             prepared_statement_handle: Some(command.prepared_statement_handle),
         })
@@ -358,7 +407,7 @@ impl FlightSqlService for Service {
     ) -> Result<i64, Status> {
         let user = user(&request);
         let prepared = self.0.prepared.get(&user, &command.prepared_statement_handle)?;
-        prepared.bind(request.into_inner()).await?;
+        self.bind(&user, &prepared, request.into_inner()).await?;
         let sql = Arc::clone(&prepared.statement().sql);
         let plans = self.plans(&user, &sql, move || prepared.plans()).await?;
         self.update(user, sql, plans).await
@@ -441,15 +490,54 @@ impl FlightSqlService for Service {
         Ok(Response::new(stream::iter([Ok(result)]).boxed()))
     }
 
-    metadata!(get_flight_info_catalogs, do_get_catalogs, CommandGetCatalogs, |state, command| {
-        catalog::catalogs(&state.statements.ctx, command)
-    });
-    metadata!(get_flight_info_schemas, do_get_schemas, CommandGetDbSchemas, |state, command| {
-        catalog::schemas(&state.statements.ctx, command)
-    });
-    metadata!(get_flight_info_tables, do_get_tables, CommandGetTables, |state, command| {
-        catalog::tables(&state.statements.ctx, command).await
-    });
+    async fn get_flight_info_catalogs(
+        &self,
+        command: CommandGetCatalogs,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        flight_info(&command, &command.into_builder().schema(), request.into_inner())
+    }
+
+    async fn do_get_catalogs(
+        &self,
+        command: CommandGetCatalogs,
+        request: Request<Ticket>,
+    ) -> Result<Response<Rows>, Status> {
+        self.list(user(&request), move |ctx| async move { catalog::catalogs(&ctx, command) }).await
+    }
+
+    async fn get_flight_info_schemas(
+        &self,
+        command: CommandGetDbSchemas,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        flight_info(&command, &command.clone().into_builder().schema(), request.into_inner())
+    }
+
+    async fn do_get_schemas(
+        &self,
+        command: CommandGetDbSchemas,
+        request: Request<Ticket>,
+    ) -> Result<Response<Rows>, Status> {
+        self.list(user(&request), move |ctx| async move { catalog::schemas(&ctx, command) }).await
+    }
+
+    async fn get_flight_info_tables(
+        &self,
+        command: CommandGetTables,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        flight_info(&command, &command.clone().into_builder().schema(), request.into_inner())
+    }
+
+    async fn do_get_tables(
+        &self,
+        command: CommandGetTables,
+        request: Request<Ticket>,
+    ) -> Result<Response<Rows>, Status> {
+        self.list(user(&request), move |ctx| async move { catalog::tables(&ctx, command).await }).await
+    }
+
     metadata!(get_flight_info_table_types, do_get_table_types, CommandGetTableTypes, |_state, command| {
         catalog::table_types(command)
     });

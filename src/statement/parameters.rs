@@ -81,6 +81,17 @@ impl Prepared {
 
     /// The plan with the values of row `row` of `values`, whose columns are the parameters in their order.
     pub fn bind(&self, values: &RecordBatch, row: usize) -> Result<LogicalPlan> {
+        self.plan.clone().with_param_values(ParamValues::from(self.scalars(values, row)?))
+    }
+
+    /// An error where a row of `values` has one that the statement does not take.
+    pub fn check(&self, values: &RecordBatch) -> Result<()> {
+        (0..values.num_rows()).try_for_each(|row| self.scalars(values, row).map(drop))
+    }
+
+    /// The values of a row, of the types of the parameters. Row by row: as a column of another type many short ones may
+    /// be long.
+    fn scalars(&self, values: &RecordBatch, row: usize) -> Result<Vec<ScalarValue>> {
         if values.num_columns() != self.parameters.len() {
             return plan_err!(
                 "the statement has {} parameters, found values for {}",
@@ -104,8 +115,7 @@ impl Prepared {
             })?;
             ScalarValue::try_from_array(&value, 0)
         });
-        let scalars = scalars.collect::<Result<Vec<_>>>()?;
-        self.plan.clone().with_param_values(ParamValues::from(scalars))
+        scalars.collect()
     }
 }
 

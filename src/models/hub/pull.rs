@@ -67,6 +67,7 @@ pub(crate) async fn pull(
     fetched.map_err(|error| match error {
         Error::Query(reason) => Error::Query(format!("cannot fetch model '{name}': {reason}")),
         Error::Data(reason) => Error::Data(format!("cannot fetch model '{name}': {reason}")),
+        Error::Unavailable(reason) => Error::Unavailable(format!("cannot fetch model '{name}': {reason}")),
         error @ Error::NotHere { .. } => error,
     })
 }

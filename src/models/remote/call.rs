@@ -142,7 +142,7 @@ impl Target {
                             wait.as_secs(),
                             LONGEST_PAUSE.as_secs()
                         );
-                        return Err(self.fail_query(&mut sending, &reason));
+                        return Err(self.fail_for_now(&mut sending, &reason));
                     }
                     Failure::Query(reason) => return Err(self.fail_query(&mut sending, &reason)),
                     Failure::Unclear(reason) if self.blames_the_query(&mut sending, &reason, caller).await? => {
@@ -251,7 +251,7 @@ impl Target {
             self.protocol.how_to_start(),
             self.model.provider,
         );
-        Err(self.fail_query(sending, &reason))
+        Err(self.fail_for_now(sending, &reason))
     }
 
     /// An error if too many requests with one of the inputs have failed, or it would be sent again too late.
@@ -270,12 +270,19 @@ impl Target {
             self.model.provider,
             self.retry_timeout.as_secs()
         );
-        Err(self.fail_query(sending, &reason))
+        Err(self.fail_for_now(sending, &reason))
     }
 
     /// The error of the query, in all its calls. It says nothing to other queries that wait for the same inputs.
     fn fail_query(&self, sending: &mut Sending, reason: &str) -> Error {
         let error = self.error(reason);
+        sending.fail_query(&error);
+        error
+    }
+
+    /// The same, where the endpoint is to blame: the query may succeed later.
+    fn fail_for_now(&self, sending: &mut Sending, reason: &str) -> Error {
+        let error = Error::Unavailable(self.of_model(reason));
         sending.fail_query(&error);
         error
     }
@@ -312,18 +319,22 @@ impl Target {
     fn stopped(&self, stopped: Stopped) -> Error {
         match stopped {
             Stopped::Failed(error) => error,
-            Stopped::Paused(pause) => self.error(format_args!(
+            Stopped::Paused(pause) => Error::Unavailable(self.of_model(format_args!(
                 "it has asked another request to wait, {} s from now, longer than the {} s that a query waits: try again \
                  later",
                 pause.as_secs(),
                 LONGEST_PAUSE.as_secs()
-            )),
+            ))),
         }
     }
 
     /// What is wrong with the query, the configuration or the endpoint.
     fn error(&self, reason: impl std::fmt::Display) -> Error {
-        Error::Query(format!("provider '{}', model '{}': {reason}", self.model.provider, self.model.name))
+        Error::Query(self.of_model(reason))
+    }
+
+    fn of_model(&self, reason: impl std::fmt::Display) -> String {
+        format!("provider '{}', model '{}': {reason}", self.model.provider, self.model.name)
     }
 
     /// What is wrong with one input.

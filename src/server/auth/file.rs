@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use argon2::PasswordHash;
+use argon2::{Algorithm, Params, PasswordHash, Version as ArgonVersion};
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use serde::Deserialize;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -21,8 +22,8 @@ pub(super) struct AuthFile {
     read: Mutex<Option<Version>>,
 }
 
-/// What tells that a file has changed.
-type Version = (SystemTime, u64);
+/// What tells that a file has changed: when, and its length; or why it cannot be looked at.
+type Version = std::result::Result<(SystemTime, u64), ErrorKind>;
 
 /// The users and tokens of a file.
 #[derive(Debug, Default)]
@@ -54,8 +55,8 @@ impl AuthFile {
         let in_file = |error: &dyn std::fmt::Display| {
             plan_datafusion_err!("cannot read the file of users {}: {error}", self.path.display())
         };
-        let metadata = fs::metadata(&self.path).map_err(|error| in_file(&error))?;
-        let version = metadata.modified().ok().map(|modified| (modified, metadata.len()));
+        let version = fs::metadata(&self.path).and_then(|data| Ok((data.modified()?, data.len())));
+        let version = Some(version.map_err(|error| error.kind()));
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if !always && *read == version {
             return Ok(false);
@@ -80,7 +81,7 @@ impl Entries {
             if name.contains(':') {
                 return plan_err!("users.\"{name}\": a user name has no colon");
             }
-            if PasswordHash::new(&hash).is_err() {
+            if !is_argon2(&hash) {
                 return plan_err!(
                     "users.{name} must be a hash like $argon2id$..., which `semsql hash-password` makes"
                 );
@@ -119,6 +120,15 @@ impl Entries {
     }
 }
 
+/// Whether a password can have this hash.
+fn is_argon2(hash: &str) -> bool {
+    PasswordHash::new(hash).is_ok_and(|hash| {
+        let version = hash.version.unwrap_or(ArgonVersion::default().into());
+        let is_known = Algorithm::try_from(hash.algorithm).is_ok() && ArgonVersion::try_from(version).is_ok();
+        is_known && Params::try_from(&hash).is_ok() && hash.salt.is_some() && hash.hash.is_some()
+    })
+}
+
 fn parse_hexadecimal(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
@@ -139,6 +149,13 @@ mod tests {
         for (text, expected) in [
             ("[users]\nada = 'SECRET'", "users.ada must be a hash like $argon2id$"),
             ("[users]\n'a:b' = 'SECRET'", "has no colon"),
+            // another scheme, no scheme at all, a cost that there is not, no hash
+            ("[users]\nada = '$scrypt$ln=16,r=8,p=1$c2FsdHNhbHQ$U0VDUkVUU0VDUkVU'", "must be a hash like"),
+            (
+                "[users]\nada = '$argon2id$v=19$m=1,t=0,p=1$c2FsdHNhbHQ$U0VDUkVUU0VDUkVU'",
+                "must be a hash like",
+            ),
+            ("[users]\nada = '$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ'", "must be a hash like"),
             ("[tokens]\nbob = 'SECRET'", "tokens.bob must be 64 hexadecimal digits"),
             ("[user]\nada = 'SECRET'", "there are the tables users and tokens"),
             ("[users]\nada = SECRET", "line 2"),
@@ -146,6 +163,25 @@ mod tests {
             let error = Entries::parse(text).unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains("SECRET"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_told_once_and_its_users_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("auth.toml");
+        let hash = crate::server::auth::hash_password("x").unwrap();
+        let text = format!("[users]\nada = '{hash}'");
+        fs::write(&path, &text).unwrap();
+        let file = AuthFile::open(path.clone()).unwrap();
+        assert!(!file.reload(false).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(file.reload(false).unwrap_err().to_string().contains("cannot read the file of users"));
+        assert!(!file.reload(false).unwrap());
+        assert!(file.reload(true).is_err());
+        assert!(file.entries().password("ada").is_some());
+        fs::write(&path, "").unwrap();
+        assert!(file.reload(false).unwrap());
+        assert!(file.entries().password("ada").is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Passwords are checked by Argon2, which takes tens of milliseconds and megabytes on purpose.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::thread::available_parallelism;
 
 use argon2::password_hash::SaltString;
@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use tonic::Status;
 
 use crate::server::handles::{hexadecimal, random};
+use crate::server::waiting::Waiting;
 
 /// The hash of a password for the file of users: Argon2id with OWASP's least parameters (19 MiB, two passes), in the PHC
 /// string format.
@@ -59,22 +60,5 @@ impl Passwords {
             hash.is_some_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
         });
         checked.await.map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-struct Waiting<'a> {
-    waiting: &'a AtomicUsize,
-    before: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Self {
-        Self { waiting, before: waiting.fetch_add(1, Ordering::Relaxed) }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -95,6 +95,21 @@ async fn a_slow_reader_holds_back_the_query() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_no_rows_gives_its_turn_back() {
+    let serving = serve("server.client_seconds = 1\nserver.metrics = '127.0.0.1:0'").await;
+    let mut client = serving.client().await;
+    let sql = "SELECT repeat('x', 2000) AS t FROM range(0, 1000000)";
+    let info = client.execute(sql.to_owned(), None).await.unwrap();
+    let mut rows = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    rows.next().await.unwrap().unwrap();
+    sleep(Duration::from_secs(2)).await;
+    let page = serving.page("/metrics").await;
+    assert!(page.contains("semsql_running 0"), "{page}");
+    let ends: Vec<_> = rows.filter_map(async |row| row.err()).collect().await;
+    assert!(ends[0].to_string().contains("has taken no rows for 1 s (client_seconds)"), "{ends:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn handles_have_a_limit() {
     let serving = serve("server.max_handles = 3").await;
     let mut client = serving.client().await;

@@ -2,6 +2,7 @@
 
 mod auth;
 mod cancel;
+mod hostile;
 mod limits;
 mod process;
 mod protocol;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use arrow_flight::sql::client::FlightSqlServiceClient;
+use futures::StreamExt;
 use tonic::transport::Channel;
 
 use super::{query, table};
@@ -156,6 +157,8 @@ fn what_is_configured_wrong_is_refused_before_anything_is_served() {
     let unknown = write("unknown.toml", "[server]\nport = 1");
     let option = write("option.toml", "[semantic]\nnothing = 1");
     let memory = write("memory.toml", "[server]\nmemory_limit = 'much'");
+    let queries = write("queries.toml", "[server]\nmax_queries = 4611686018427387904");
+    let time = write("time.toml", "[server]\nquery_seconds = 0");
     let script = write("bad.sql", "SELECT 1;\nSELECT nope;");
     let users = write("auth.toml", "[users]\nada = 'SECRET'");
     let local = ["--bind", "127.0.0.1:0"];
@@ -168,6 +171,8 @@ fn what_is_configured_wrong_is_refused_before_anything_is_served() {
             vec!["--config", &memory],
             "memory_limit must be a number of bytes like 67108864 or 64M, found 'much'",
         ),
+        (vec!["--config", &queries], "max_queries must be a number from 1 to"),
+        (vec!["--config", &time], "query_seconds must be a number from 1, found 0"),
         (vec!["--config", "none.toml"], "cannot read none.toml"),
         ([&local[..], &["--init", &script]].concat(), "bad.sql:2:8: there is no column nope"),
         ([&local[..], &["--auth-file", &users]].concat(), "users.ada must be a hash"),
@@ -180,4 +185,25 @@ fn what_is_configured_wrong_is_refused_before_anything_is_served() {
         let error = refused(&arguments);
         assert!(error.contains(expected) && !error.contains("SECRET"), "{arguments:?}: {error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_file_is_left_open_by_queries_that_are_cancelled() {
+    const CANCELS: usize = 60;
+    let process = Process::start(&[]);
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", process.child.id())).map_or(0, Iterator::count);
+    let mut before = 0;
+    for number in 0..CANCELS {
+        let channel = Channel::from_shared(format!("http://127.0.0.1:{}", process.port)).unwrap();
+        let mut client = FlightSqlServiceClient::new(channel.connect().await.unwrap());
+        // more rows than a client has room for
+        let sql = "SELECT value, repeat('x', 1000) AS t FROM range(0, 10000000)".to_owned();
+        let info = client.execute(sql, None).await.unwrap();
+        let mut rows = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+        rows.next().await.unwrap().unwrap();
+        if number == CANCELS / 6 {
+            before = files();
+        }
+    }
+    super::until("files are closed", || files() <= before + CANCELS / 4).await;
 }

@@ -58,7 +58,7 @@ async fn the_sql_of_the_shell_is_the_sql_of_the_server() {
         ("SELECT 1 +", "line 1, column"),
         ("SELECT embed_text(id) FROM documents", "embed_text: text must be a string, found Int64"),
         ("SELECT embed_text('poison')", "the text is poisoned"),
-        ("SELECT 1; SELECT 2", ""),
+        ("SELECT 1; SELECT 2", "The context currently only supports a single SQL statement"),
         ("SELECT ?", "the statement has 1 parameters, found no values for them: prepare it"),
     ] {
         let error = query(&mut client, sql).await.unwrap_err();
@@ -119,6 +119,15 @@ async fn prepared_statements_have_typed_parameters() {
     let info = each.execute().await.unwrap();
     let rows: usize = fetch(&mut client, info).await.unwrap().iter().map(RecordBatch::num_rows).sum();
     assert_eq!(rows, 3);
+
+    // whose results are alike
+    let sql = "SELECT embed_text('a', model => ?) AS e".to_owned();
+    let mut models = client.prepare(sql, None).await.unwrap();
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["mock", "mock-wide"]));
+    models.set_parameters(RecordBatch::try_from_iter([("m", names)]).unwrap()).unwrap();
+    let info = models.execute().await.unwrap();
+    let error = fetch(&mut client, info).await.unwrap_err();
+    assert!(error.contains("the result for row 2 of the parameters has other types"), "{error}");
 
     each.close().await.unwrap();
     let error = query(&mut client, "SELECT missing").await.unwrap_err();

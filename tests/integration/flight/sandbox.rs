@@ -2,6 +2,7 @@
 use std::fs;
 
 use super::{query, serve_with, table};
+use crate::server::{Server, answer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_only_reads_what_it_is_told_to() {
@@ -77,4 +78,35 @@ async fn a_statement_that_is_too_deep_is_an_error_and_not_the_end_of_the_server(
     let long = format!("SELECT '{}'", "x".repeat(2 << 20));
     let error = query(&mut client, &long).await.unwrap_err();
     assert!(error.contains("a statement has at most 1048576 bytes, found 2097161"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_code_of_a_failed_provider_says_to_try_again_and_nothing_tells_its_key() {
+    const KEY: &str = "sk-TESTKEY-0123456789";
+    let provider = Server::start(|request| {
+        let key = request.header("authorization").unwrap_or_default();
+        let status =
+            if request.path.contains("/denied/") { "401 Unauthorized" } else { "500 Internal Server Error" };
+        answer(status, "", format!(r#"{{"error":{{"message":"the key {key}"}}}}"#).as_bytes())
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), KEY).unwrap();
+    let mut toml = "semantic.max_retries = 0\nsemantic.allow_hosts = 'all'\n".to_owned();
+    for name in ["denied", "failing"] {
+        toml += &format!(
+            "semantic.providers.{name}.base_url = '{}/{name}/v1'\nsemantic.providers.{name}.api_key_file = '{}'\n\
+             semantic.providers.{name}.dimensions = 3\n",
+            provider.url(),
+            file.path().display()
+        );
+    }
+    let serving = serve_with(&toml, &[]).await;
+    let mut client = serving.client().await;
+    for (name, code) in [("denied", "invalid argument"), ("failing", "currently unavailable")] {
+        let sql = format!("SELECT embed_text('a', model => 'm', provider => '{name}')");
+        let error = query(&mut client, &sql).await.unwrap_err();
+        assert!(error.contains(&format!("provider '{name}', model 'm'")), "{error}");
+        assert!(error.to_lowercase().contains(code), "{error}");
+        assert!(!error.contains("TESTKEY"), "{error}");
+    }
 }

@@ -64,6 +64,26 @@ async fn statements_change_tables_where_that_is_allowed() {
 
     update(&mut client, "SET semantic.text_model = 'mock-wide'").await;
     assert!(table(&mut client, "SELECT embed_text('ab') AS e").await.contains("[2.0, 1.0, 1.0, 0.5]"));
+    // all values are looked at before the first is written
+    let mut statement = client.prepare("INSERT INTO t SELECT ?, ?".to_owned(), None).await.unwrap();
+    let ids: ArrayRef = Arc::new(StringArray::from(vec!["7", "eight"]));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["g", "h"]));
+    statement.set_parameters(RecordBatch::try_from_iter([("1", ids), ("2", texts)]).unwrap()).unwrap();
+    let error = statement.execute_update().await.unwrap_err().to_string();
+    assert!(error.contains("parameter $1 must be Int32"), "{error}");
+    assert!(table(&mut client, "SELECT max(id) AS m FROM t").await.contains("| 6 |"));
+
+    // limits are those of the server
+    for sql in [
+        "SET datafusion.runtime.memory_limit = '100G'",
+        "SET datafusion.runtime.temp_directory = '/tmp'",
+        "RESET datafusion.runtime.memory_limit",
+        "SET semantic.max_tokens_per_query = 0",
+        "SET semantic.image_max_pixels = 1000000000",
+    ] {
+        let error = query(&mut client, sql).await.unwrap_err();
+        assert!(error.contains("limits what clients may take"), "{sql}: {error}");
+    }
     // what queries may reach is fixed all the same
     let error = query(&mut client, "SET semantic.allow_paths = 'all'").await.unwrap_err();
     assert!(error.contains("is fixed"), "{error}");
@@ -74,7 +94,7 @@ async fn statements_change_tables_where_that_is_allowed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_client_become_a_table() {
-    let serving = serve("server.allow_writes = true").await;
+    let serving = serve("server.allow_writes = true\nserver.metrics = '127.0.0.1:0'").await;
     let mut client = serving.client().await;
     let missing = command(TableNotExistOption::Fail, TableExistsOption::Append);
     let error = ingest(&mut client, missing, vec![documents(&[1])]).await.unwrap_err();
@@ -110,6 +130,17 @@ async fn rows_of_a_client_become_a_table() {
     assert!(
         table(&mut client, "SELECT embed_text(text) AS e FROM documents").await.contains("[6.0, 1.0, 1.0]")
     );
+
+    // a table of another catalog is another one
+    query(&mut client, "CREATE DATABASE other").await.unwrap();
+    query(&mut client, "CREATE SCHEMA other.public").await.unwrap();
+    let mut there = command(TableNotExistOption::Create, TableExistsOption::Fail);
+    there.catalog = Some("other".to_owned());
+    assert_eq!(ingest(&mut client, there, vec![documents(&[1, 2])]).await.unwrap(), 2);
+    assert!(table(&mut client, "SELECT count(*) AS n FROM other.public.documents").await.contains("| 2 |"));
+    assert!(table(&mut client, "SELECT count(*) AS n FROM documents").await.contains("| 1 |"));
+    let page = serving.page("/metrics").await;
+    assert!(page.contains("semsql_ingested_rows_total 9"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
