@@ -87,7 +87,7 @@ pub(super) struct Graph {
     weights: Weights,
     options: RunOptions,
     /// What all sessions are opened from.
-    files: ModelFiles,
+    files: Arc<ModelFiles>,
     /// Read or built for the first session.
     original: Mutex<Option<Arc<Original>>>,
     /// Known with the first session.
@@ -140,12 +140,12 @@ impl GraphInput {
 
 impl Graph {
     /// `files` are those of the model, looked at before anything of them was read.
-    pub(super) fn new(weights: Weights, files: ModelFiles, options: RunOptions) -> Self {
+    pub(super) fn new(weights: Weights, files: Arc<ModelFiles>, options: RunOptions) -> Self {
         Self { weights, options, files, original: Mutex::default(), on_gpu: OnceLock::new() }
     }
 
     /// The files of the model.
-    pub(super) fn files(&self) -> &ModelFiles {
+    pub(super) fn files(&self) -> &Arc<ModelFiles> {
         &self.files
     }
 

@@ -9,7 +9,7 @@ use super::cut::Cut;
 use super::folder::{ModelFolder, Tower};
 use super::graph::{Graph, GraphInput, Numbers, RunOptions};
 use super::model_files::ModelFiles;
-use super::opened::Opened;
+use super::opened::{Generation, Opened};
 use super::preprocess::Preprocessor;
 use super::queue::Input;
 use super::scheduler::{Model, Scheduler};
@@ -109,7 +109,7 @@ impl LocalImageModel {
     /// Reads the model's configuration; weights are loaded by the first call.
     pub(super) fn open(folder: &ModelFolder, options: RunOptions) -> Result<Self> {
         let weights = folder.weights(Tower::Image)?;
-        let files = ModelFiles::of(folder, &weights);
+        let files = Arc::new(ModelFiles::of(folder, &weights));
         let (space, lengths) = image_space(folder)?;
         let encoder = Encoder {
             name: folder.name().to_owned(),
@@ -133,8 +133,14 @@ impl LocalImageModel {
 }
 
 impl Opened for LocalImageModel {
-    fn is_current(&self) -> bool {
-        self.scheduler.model().graph.files().are_unchanged()
+    type Files = ModelFiles;
+
+    fn files(&self) -> &Arc<ModelFiles> {
+        self.scheduler.model().graph.files()
+    }
+
+    fn are_unchanged(files: &ModelFiles) -> bool {
+        files.are_unchanged()
     }
 }
 
@@ -142,6 +148,7 @@ impl Opened for LocalImageModel {
 #[derive(Debug)]
 pub(super) struct LocalImageEmbedder {
     pub(super) model: Arc<LocalImageModel>,
+    pub(super) generation: Generation,
     pub(super) cut: Cut,
     pub(super) threads: usize,
 }
@@ -161,7 +168,10 @@ impl ImageEmbedder for LocalImageEmbedder {
         self.model.scheduler.model().preprocessor.pixels(image)
     }
 
-    async fn embed(&self, images: &[Image<'_>], _: &dyn Caller) -> Result<Embeddings> {
+    async fn embed(&self, images: &[Image<'_>], caller: &dyn Caller) -> Result<Embeddings> {
+        if !self.generation.admits(caller.query()) {
+            return self.model.files().changed();
+        }
         let pixels = |image: &Image<'_>| Pixels {
             width: image.width(),
             height: image.height(),

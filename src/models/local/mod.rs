@@ -126,7 +126,7 @@ impl Provider for LocalProvider {
         }
         let options = RunOptions::from(&request.local);
         let key = (folder.weights(Tower::Text)?, options);
-        let model = TEXT_MODELS.get(key, || LocalTextModel::open(&folder, options))?;
+        let (model, generation) = TEXT_MODELS.get(key, || LocalTextModel::open(&folder, options))?;
         let (config, space) = (model.config(), model.space(&space_name(&folder)));
         let cut = Cut::new(&request.model, &space, config.lengths.as_deref(), request.dimensions)?;
         let options = request.remote.providers.get(self.name());
@@ -141,7 +141,7 @@ impl Provider for LocalProvider {
         let prompt = prompt.unwrap_or(config.default_prompt()).to_owned();
         let long_text = options.and_then(|options| options.long_text).unwrap_or(LongText::Truncate);
         let threads = request.local.threads;
-        Ok(Arc::new(LocalTextEmbedder { model, prompt, long_text, cut, threads }))
+        Ok(Arc::new(LocalTextEmbedder { model, generation, prompt, long_text, cut, threads }))
     }
 
     fn image_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn ImageEmbedder>> {
@@ -151,10 +151,10 @@ impl Provider for LocalProvider {
         }
         let options = RunOptions::from(&request.local);
         let key = (folder.weights(Tower::Image)?, options);
-        let model = IMAGE_MODELS.get(key, || LocalImageModel::open(&folder, options))?;
+        let (model, generation) = IMAGE_MODELS.get(key, || LocalImageModel::open(&folder, options))?;
         let space = model.space(&space_name(&folder));
         let cut = Cut::new(&request.model, &space, model.lengths(), request.dimensions)?;
-        Ok(Arc::new(LocalImageEmbedder { model, cut, threads: request.local.threads }))
+        Ok(Arc::new(LocalImageEmbedder { model, generation, cut, threads: request.local.threads }))
     }
 }
 

@@ -49,7 +49,7 @@ impl Stamp {
 }
 
 /// All files that a model is read from, as they were when it was opened.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct ModelFiles {
     name: String,
     /// Without a stamp where there was no such file.
@@ -83,13 +83,12 @@ impl ModelFiles {
 
     /// An error unless they are: what is read of them now would not fit what was read before.
     pub(super) fn check(&self) -> Result<()> {
-        match self.are_unchanged() {
-            true => Ok(()),
-            false => query_err!(
-                "the files of model '{}' have changed since it was opened: run the query again",
-                self.name
-            ),
-        }
+        if self.are_unchanged() { Ok(()) } else { self.changed() }
+    }
+
+    /// The error that they are not.
+    pub(super) fn changed<T>(&self) -> Result<T> {
+        query_err!("the files of model '{}' have changed while the query ran: run it again", self.name)
     }
 }
 
@@ -103,6 +102,29 @@ pub(super) fn of_graph(graph: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_changed_or_added_or_removed_is_an_error() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = |file: &str| temp.path().join(file);
+        fs::write(path("config.json"), "{}").unwrap();
+        fs::write(path("modules.json"), r#"[{"path": "2_Dense", "type": "x.Dense"}]"#).unwrap();
+        let folder = ModelFolder::of("o/n", temp.path());
+        let look = || ModelFiles::of(&folder, &Weights::Onnx(path("model.onnx")));
+        let files = look();
+        files.check().unwrap();
+        fs::create_dir(path("2_Dense")).unwrap();
+        fs::write(path("README.md"), "of no model").unwrap();
+        files.check().unwrap();
+        for file in ["2_Dense/model.safetensors", "tokenizer.json", "sentence_roberta_config.json"] {
+            let files = look();
+            fs::write(path(file), "added").unwrap();
+            assert!(files.check().unwrap_err().to_string().contains("files of model 'o/n' have changed"));
+        }
+        let files = look();
+        fs::remove_file(path("tokenizer.json")).unwrap();
+        assert!(!files.are_unchanged());
+    }
 
     #[cfg(unix)]
     #[test]

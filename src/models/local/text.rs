@@ -12,7 +12,7 @@ use super::graph::{Graph, GraphInput, Numbers, RunOptions};
 use super::layers::LoadedLayer;
 use super::long_texts::{Part, average, parts};
 use super::model_files::ModelFiles;
-use super::opened::Opened;
+use super::opened::{Generation, Opened};
 use super::pooling::normalize;
 use super::preprocess::{DEFAULT_SIZE, Preprocessor};
 use super::queue::Input;
@@ -111,7 +111,7 @@ impl Encoder {
     /// Reads the configuration of a model.
     pub(super) fn new(folder: &ModelFolder, options: RunOptions) -> Result<Self> {
         let weights = folder.weights(Tower::Text)?;
-        let files = ModelFiles::of(folder, &weights);
+        let files = Arc::new(ModelFiles::of(folder, &weights));
         let config = TextConfig::read(folder)?;
         let graph = Graph::new(weights, files, options);
         let image = match folder.embeds_images() {
@@ -242,8 +242,14 @@ impl LocalTextModel {
 }
 
 impl Opened for LocalTextModel {
-    fn is_current(&self) -> bool {
-        self.encoder().graph.files().are_unchanged()
+    type Files = ModelFiles;
+
+    fn files(&self) -> &Arc<ModelFiles> {
+        self.encoder().graph.files()
+    }
+
+    fn are_unchanged(files: &ModelFiles) -> bool {
+        files.are_unchanged()
     }
 }
 
@@ -251,6 +257,7 @@ impl Opened for LocalTextModel {
 #[derive(Debug)]
 pub(super) struct LocalTextEmbedder {
     pub(super) model: Arc<LocalTextModel>,
+    pub(super) generation: Generation,
     /// What is put before each text.
     pub(super) prompt: String,
     pub(super) long_text: LongText,
@@ -270,7 +277,10 @@ impl TextEmbedder for LocalTextEmbedder {
         256
     }
 
-    async fn embed(&self, texts: &[&str], _: &dyn Caller) -> Result<Embeddings> {
+    async fn embed(&self, texts: &[&str], caller: &dyn Caller) -> Result<Embeddings> {
+        if !self.generation.admits(caller.query()) {
+            return self.model.files().changed();
+        }
         // the tokenizer and the weights are loaded side by side
         let (tokenizer, ()) = tokio::try_join!(self.model.tokenizer(), self.model.scheduler.prepare())?;
         let owned: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
