@@ -57,6 +57,10 @@ pub(super) fn open(
     if let Some(session) = load_if_made() {
         return Some(session);
     }
+    if folder.join(GRAPH).is_file() {
+        // broken: nothing could be put into its place
+        let _ = fs::remove_dir_all(&folder);
+    }
     make(original, &folder, &builder).ok()?;
     load().ok()
 }
