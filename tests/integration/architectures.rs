@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::local_models::home_of_the_tests;
 
@@ -145,6 +146,92 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
+    let mut value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    edit(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+/// Renames tensors of a safetensors file.
+fn rename_tensors(path: &Path, rename: impl Fn(&str) -> String) {
+    let bytes = std::fs::read(path).unwrap();
+    let (length, rest) = bytes.split_at(8);
+    let (header, data) =
+        rest.split_at(usize::try_from(u64::from_le_bytes(length.try_into().unwrap())).unwrap());
+    let header: serde_json::Map<String, Value> = serde_json::from_slice(header).unwrap();
+    let header: serde_json::Map<String, Value> =
+        header.into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();
+    let header = Value::Object(header).to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(path, [&length[..], header.as_bytes(), data].concat()).unwrap();
+}
+
+fn without(value: &mut Value, keys: &[&str]) {
+    keys.iter().for_each(|key| assert!(value.as_object_mut().unwrap().remove(*key).is_some(), "{key}"));
+}
+
+/// The files of published models say the same in other words than those that the libraries write now, and leave out what
+/// the library takes for granted.
+#[test]
+fn other_words_of_published_files_give_the_same_vectors() {
+    type Edit = fn(&Path);
+    let config = |edit: fn(&mut Value)| move |folder: &Path| edit_json(&folder.join("config.json"), edit);
+    let modernbert = config(|config| {
+        without(config, &["rope_parameters", "layer_types"]);
+        config["global_rope_theta"] = json!(160_000.0);
+        config["local_rope_theta"] = json!(10_000.0);
+        config["global_attn_every_n_layers"] = json!(3);
+    });
+    let nomic = config(|config| {
+        without(config, &["rope_parameters"]);
+        config["rope_theta"] = json!(1000.0);
+    });
+    // its end is the token of the largest number
+    let clip = config(|config| {
+        config["text_config"]["eos_token_id"] = json!(2);
+        without(
+            &mut config["text_config"],
+            &["hidden_act", "layer_norm_eps", "bos_token_id", "pad_token_id"],
+        );
+        without(&mut config["vision_config"], &["hidden_act", "layer_norm_eps", "num_channels"]);
+    });
+    let siglip: Edit = |folder| {
+        edit_json(&folder.join("config.json"), |config| {
+            let both = ["hidden_act", "layer_norm_eps"];
+            without(&mut config["text_config"], &[&both[..], &["projection_size", "pad_token_id"]].concat());
+            without(
+                &mut config["vision_config"],
+                &[&both[..], &["num_channels", "vision_use_head"]].concat(),
+            );
+        });
+        edit_json(&folder.join("tokenizer_config.json"), |config| without(config, &["pad_token"]));
+    };
+    let tensorflow: Edit = |folder| {
+        rename_tensors(&folder.join("model.safetensors"), |name| match name.rsplit_once(".LayerNorm.") {
+            Some((layer, "weight")) => format!("{layer}.LayerNorm.gamma"),
+            Some((layer, _)) => format!("{layer}.LayerNorm.beta"),
+            None => name.to_owned(),
+        });
+    };
+    // the library counts positions from behind token 1 all the same
+    let mpnet = config(|config| config["pad_token_id"] = json!(0));
+    let variants: [(&str, &dyn Fn(&Path)); 6] = [
+        ("modernbert", &modernbert),
+        ("nomic-bert", &nomic),
+        ("clip", &clip),
+        ("siglip", &siglip),
+        ("bert", &tensorflow),
+        ("mpnet", &mpnet),
+    ];
+    let home = home();
+    for (name, edit) in variants {
+        let model = tempfile::tempdir().unwrap();
+        copy(&stored().join(name), model.path());
+        edit(model.path());
+        assert_eq!(check(home.path(), model.path()), [""; 0], "{name}");
+    }
+}
+
 /// In the cache of Hugging Face's own library a model's files are links to files that are called by their hash.
 #[test]
 fn links_to_weights_are_followed() {
@@ -179,6 +266,33 @@ fn another_configuration_or_other_weights_are_another_model() {
     bytes[half..].fill(0);
     std::fs::write(&weights, bytes).unwrap();
     assert!(largest_difference(&vectors(), &first) > 1e-2);
+}
+
+/// Attention takes the square of a text's length, for a run.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_memory_of_long_texts_is_given_back() {
+    let (home, model) = (home(), tempfile::tempdir().unwrap());
+    copy(&stored().join("nomic-bert"), model.path());
+    // with 4 heads 290 MB of scores
+    edit_json(&model.path().join("config.json"), |config| config["max_position_embeddings"] = json!(4400));
+    std::fs::remove_file(model.path().join("tokenizer_config.json")).unwrap();
+    let resident = |words: usize| {
+        let model = model.path().display();
+        let embed = format!("SELECT embed_text(repeat('sea ', {words}), model => '{model}') IS NULL AS v");
+        let status = "SELECT arrow_cast(arrow_cast(content, 'Binary'), 'Utf8') AS v FROM read_blob('/proc/self/status')";
+        let output = semsql(home.path(), &format!("{embed}; {status}"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let rows = String::from_utf8(output.stdout).unwrap();
+        let megabytes = |name: &str| {
+            let line = rows.split("\\n").find_map(|line| line.strip_prefix(name)).unwrap();
+            line.replace("\\t", " ").split_whitespace().next().unwrap().parse::<usize>().unwrap() / 1024
+        };
+        (megabytes("VmRSS:"), megabytes("VmHWM:"))
+    };
+    let ((before, _), (after, most)) = (resident(10), resident(4300));
+    println!("{before} MB after a short text; {most} MB at most, {after} MB after a long one");
+    assert!(most > before + 500 && after < before + 150, "{before}, {most}, {after} MB");
 }
 
 /// Where the cache folder cannot be written, the graph is built for each start; nothing is written beside the weights.

@@ -208,7 +208,8 @@ fn a_graph_is_optimised_once_and_the_result_is_used() {
     assert!((first_number(home.path()) - expected).abs() < 1e-4);
     let made = optimized(home.path());
     let names: Vec<_> = made.iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
-    assert_eq!(names, ["model.onnx", "model.weights"]);
+    // and beside them where it is from
+    assert_eq!(names, ["model.onnx", "model.weights", "source"]);
     assert!((first_number(home.path()) - expected).abs() < 1e-4);
     assert_eq!(optimized(home.path()), made);
     // what is broken is made again

@@ -5,6 +5,7 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Float32Type;
 use datafusion::prelude::SessionContext;
 use datafusion_semantic::session;
+use futures::StreamExt;
 
 use crate::tiny_models::{
     Folder, both_towers_graph, image_tower_graph, table_bytes, text_graph, text_tower_graph, tokenizer,
@@ -134,6 +135,9 @@ async fn prompts_are_those_of_the_files_and_else_of_the_options() {
     assert_near(&query(&ctx, &sql).await.unwrap()[0], &[1.0, 2.0], "no prompt");
     session::sql(&ctx, "SET semantic.providers.transformers.query_prefix = 'q '").await.unwrap();
     assert_near(&query(&ctx, &sql).await.unwrap()[0], &[1.5, 1.0], "an option's");
+    // what sentence-transformers writes for a model without prompts
+    plain.write("config_sentence_transformers.json", r#"{"prompts": {"query": "", "document": ""}}"#);
+    assert_near(&query(&ctx, &sql).await.unwrap()[0], &[1.5, 1.0], "an option's, not an empty one");
     let error = session::sql(&ctx, "SET semantic.providers.local.base_url = 'http://x'").await.unwrap_err();
     assert!(error.to_string().contains("models on this machine have long_text, query_prefix"), "{error}");
 }
@@ -156,6 +160,95 @@ async fn letters_are_made_small_where_the_files_say_so() {
     assert_near(&embed(&bert("{}"), "A", "").await.unwrap(), &[1.0, 2.0], "by the tokenizer");
     let kept = bert(r#"{"do_lower_case": false, "model_max_length": 1e30}"#);
     assert_near(&embed(&kept, "A", "").await.unwrap(), &[-1.0, -1.0], "by its configuration");
+}
+
+/// The tokens of a text are four, of which two are special.
+#[tokio::test]
+async fn the_limit_of_a_text_is_where_sentence_transformers_looks_for_it() {
+    for (file, content, more) in [
+        ("sentence_roberta_config.json", r#"{"max_seq_length": 4}"#, "{}"),
+        ("sentence_xlnet_config.json", r#"{"max_seq_length": 4}"#, r#"{"model_max_length": 3}"#),
+        ("tokenizer_config.json", r#"{"model_max_length": 4}"#, r#"{"model_max_length": 4}"#),
+    ] {
+        let folder = Folder::text();
+        folder.write("tokenizer.json", tokenizer(true, "null"));
+        folder.write("tokenizer_config.json", more);
+        folder.write(file, content);
+        // ([UNK] a b [UNK]) / 4
+        assert_near(&embed(&folder, "a b c", "").await.unwrap(), &[1.5, 2.5], file);
+        folder.write("config.json", r#"{"hidden_size": 2, "max_position_embeddings": 3}"#);
+        assert_near(
+            &embed(&folder, "a b c", "").await.unwrap(),
+            &[1.0 / 3.0, 2.0 / 3.0],
+            "no more positions",
+        );
+    }
+}
+
+/// Of one model, what a query sees is of one time.
+#[tokio::test]
+async fn other_files_at_the_same_place_are_another_model() {
+    let folder = Folder::text();
+    folder.write("onnx/model.onnx", text_graph(Some("weights.bin")));
+    folder.write("onnx/weights.bin", table_bytes());
+    assert_near(&embed(&folder, TEXT, "").await.unwrap(), &[4.0, 3.0], "as it is");
+    let other: Vec<u8> = table_bytes()
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|bytes| (2.0 * f32::from_le_bytes(*bytes)).to_le_bytes())
+        .collect();
+    folder.write("onnx/weights.bin", other);
+    assert_near(&embed(&folder, TEXT, "").await.unwrap(), &[8.0, 6.0], "other weights");
+    folder.write("modules.json", r#"[{"path": "1_Normalize", "type": "x.Normalize"}]"#);
+    assert_near(&embed(&folder, TEXT, "").await.unwrap(), &[0.8, 0.6], "other modules");
+    folder.remove("modules.json");
+    assert_near(&embed(&folder, TEXT, "").await.unwrap(), &[8.0, 6.0], "none any more");
+    folder.write("tokenizer.json", tokenizer(true, "null"));
+    assert_near(&embed(&folder, "a", "").await.unwrap(), &[2.0 / 3.0, 4.0 / 3.0], "another tokenizer");
+
+    // while a query runs
+    let ctx = session::new().unwrap();
+    session::sql(&ctx, "SET datafusion.execution.batch_size = 100").await.unwrap();
+    let rows = "SELECT concat('a ', i) AS t FROM generate_series(1, 40000) AS s(i)";
+    let sql = format!("SELECT embed_text(t, model => '{}') FROM ({rows})", folder.name());
+    let mut batches = session::sql(&ctx, &sql).await.unwrap().execute_stream().await.unwrap();
+    batches.next().await.unwrap().unwrap();
+    folder.write("tokenizer.json", tokenizer(false, "null"));
+    let error = loop {
+        match batches.next().await.expect("an error before the end") {
+            Ok(_) => {}
+            Err(error) => break error.to_string(),
+        }
+    };
+    let expected =
+        format!("files of model '{}' have changed while the query ran: run it again", folder.name());
+    assert!(error.contains(&expected), "{error}");
+    assert_near(&query(&ctx, &format!("{sql} LIMIT 1")).await.unwrap()[0], &[1.0, 2.0], "run again");
+}
+
+/// A commit in the cache of the Hugging Face libraries is one model, however it is named.
+#[test]
+fn all_names_of_a_snapshot_are_of_one_space() {
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+    let (folder, cache) = (Folder::pooled(MEAN, &[]), tempfile::tempdir().unwrap());
+    let repository = cache.path().join("models--o--n");
+    std::fs::create_dir_all(repository.join("snapshots")).unwrap();
+    std::fs::create_dir_all(repository.join("refs")).unwrap();
+    let snapshot = repository.join("snapshots").join(COMMIT);
+    std::os::unix::fs::symlink(folder.path(), &snapshot).unwrap();
+    std::fs::write(repository.join("refs/main"), COMMIT).unwrap();
+    let path = snapshot.display().to_string();
+    let names = ["o/n@main".to_owned(), path, format!("o/n@{COMMIT}"), "o/n".to_owned()];
+    let calls = names.map(|name| format!("embed_text('a', model => '{name}')"));
+    let sql: Vec<String> = calls.windows(2).map(|two| format!("l2_distance({})", two.join(", "))).collect();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_semsql"))
+        .args(["-q", "--format", "csv", "-c", &format!("SELECT {}", sql.join(" + "))])
+        .env("HF_HUB_CACHE", cache.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with("\n0.0\n"));
 }
 
 /// Four tokens of which two are special: windows of two words.
@@ -365,6 +458,16 @@ async fn broken_folders_are_clear_errors() {
             "returned an output of shape [1, 1, 2], expected 3 numbers",
         ),
         text("config.json", r#"{"hidden_size": 2, "max_position_embeddings": 2}"#, "at most 2 tokens"),
+        text(
+            "config.json",
+            r#"{"hidden_size": 2, "max_position_embeddings": 1000000000000}"#,
+            "at most 1000000000000 tokens, expected 3 to 1048576",
+        ),
+        text(
+            "config.json",
+            r#"{"model_type": "siglip", "text_config": {"hidden_size": 2, "max_position_embeddings": 1000000000000}}"#,
+            "at most 1000000000000 tokens, expected 3 to 4096",
+        ),
         text("modules.json", "{}", "cannot use"),
         text("modules.json", lost, "has no file 3_Pooling/config.json"),
         text("modules.json", outside, "has a module in '../1_Pooling', which is no folder below the model's"),

@@ -13,6 +13,25 @@ use crate::types::embedding::EmbeddingSpace;
 
 /// Where no file says how many tokens a text may have.
 const DEFAULT_MAX_TOKENS: usize = 512;
+/// No model reads longer texts.
+const MAX_TOKENS: usize = 1 << 20;
+/// No model pads texts to more tokens; and each text takes memory by this.
+const MAX_PADDED_TOKENS: usize = 1 << 12;
+/// Where no file says how many heads of attention an encoder has.
+const DEFAULT_HEADS: usize = 12;
+/// Encoders have no more heads: memory is reserved by their number.
+const MAX_HEADS: usize = 256;
+
+/// Where sentence-transformers looks for the most tokens of a text: the first of these that is there holds.
+pub(super) const SENTENCE_BERT: &[&str] = &[
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
 
 /// `config.json`, what we need of it. Architectures call the same numbers by different names.
 #[derive(Debug, Default, Deserialize)]
@@ -28,6 +47,9 @@ struct Config {
     projection_dim: Option<usize>,
     max_position_embeddings: Option<usize>,
     n_positions: Option<usize>,
+    num_attention_heads: Option<usize>,
+    n_head: Option<usize>,
+    n_heads: Option<usize>,
     pad_token_id: Option<u32>,
     /// The lengths at which vectors of a model trained for it may be cut.
     matryoshka_dimensions: Option<Vec<usize>>,
@@ -133,7 +155,10 @@ pub(super) struct TextConfig {
     pub(super) max_tokens: usize,
     /// Whether shorter texts are filled up to it.
     pub(super) pads_to_length: bool,
+    /// What texts are padded with, unless the tokenizer says it.
     pub(super) pad_token: u32,
+    /// Of attention.
+    pub(super) heads: usize,
     /// Whether a text has the tokens that the tokenizer puts around it.
     pub(super) special_tokens: bool,
     /// The token that fills up texts, as the tokenizer calls it.
@@ -177,20 +202,24 @@ impl TextConfig {
             );
         }
         let (layers, dimensions) = Layer::read_all(folder, &modules, pooling.dimensions(token_dimensions))?;
-        let limits: SentenceBert = folder.read_json("sentence_bert_config.json")?.unwrap_or_default();
+        let limits = SentenceBert::read(folder)?;
         let tokenizer: TokenizerConfig = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
         let positions = outline.map_or_else(|| of_text.max_positions(), |outline| outline.max_tokens);
         let own = positions.or(towers.as_ref().map(|towers| towers.max_tokens));
-        let max_tokens = [limits.max_seq_length, tokenizer.max_tokens(), own].into_iter().flatten().min();
-        let max_tokens = max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+        // what is said for sentence-transformers goes before what the tokenizer was saved with
+        let limit = limits.max_seq_length.or(tokenizer.max_tokens());
+        let max_tokens = [limit, own].into_iter().flatten().min().unwrap_or(DEFAULT_MAX_TOKENS);
+        let pads_to_length = towers.is_some_and(|towers| towers.pads_to_length);
+        let most = if pads_to_length { MAX_PADDED_TOKENS } else { MAX_TOKENS };
         // a text has two special tokens, and something between them
-        if max_tokens < 3 {
+        if !(3..=most).contains(&max_tokens) {
             return query_err!(
-                "the files of model '{}' say that a text has at most {max_tokens} tokens: see max_seq_length in \
-                 sentence_bert_config.json",
+                "the files of model '{}' say that a text has at most {max_tokens} tokens, expected 3 to {most}: see \
+                 max_seq_length in sentence_bert_config.json, and max_position_embeddings in config.json",
                 folder.name()
             );
         }
+        let heads = of_text.num_attention_heads.or(of_text.n_head).or(of_text.n_heads);
         let prompts: SentenceTransformers =
             folder.read_json("config_sentence_transformers.json")?.unwrap_or_default();
         let normalized = layers.last().is_some_and(Layer::normalizes);
@@ -200,8 +229,14 @@ impl TextConfig {
             pooling,
             layers,
             max_tokens,
-            pads_to_length: towers.is_some_and(|towers| towers.pads_to_length),
-            pad_token: of_text.pad_token_id.or(config.pad_token_id).unwrap_or(0),
+            pads_to_length,
+            pad_token: outline
+                .and_then(|outline| outline.padding)
+                .or(of_text.pad_token_id)
+                .or(config.pad_token_id)
+                // SigLIP's, as its library has it; elsewhere padding is hidden
+                .unwrap_or(u32::from(pads_to_length)),
+            heads: heads.unwrap_or(DEFAULT_HEADS).clamp(1, MAX_HEADS),
             special_tokens: outline.is_none_or(|outline| outline.special_tokens),
             lowercase: limits.do_lower_case,
             keeps_end: tokenizer.truncation_side.as_deref() == Some("left"),
@@ -269,12 +304,23 @@ impl Module {
     }
 }
 
-/// `sentence_bert_config.json`
+/// `sentence_bert_config.json`, whose name can be that of another family.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct SentenceBert {
     max_seq_length: Option<usize>,
     do_lower_case: bool,
+}
+
+impl SentenceBert {
+    fn read(folder: &ModelFolder) -> Result<Self> {
+        for file in SENTENCE_BERT {
+            if let Some(found) = folder.read_json(file)? {
+                return Ok(found);
+            }
+        }
+        Ok(Self::default())
+    }
 }
 
 /// `tokenizer_config.json`
@@ -326,8 +372,24 @@ struct SentenceTransformers {
     default_prompt_name: Option<String>,
 }
 
+/// The space of an image model's vectors.
+#[derive(Debug)]
+pub(super) struct ImageSpace {
+    /// The text encoder in whose space they are, where it is not the model's own.
+    of: Option<String>,
+    pub(super) dimensions: usize,
+    normalized: bool,
+}
+
+impl ImageSpace {
+    /// For a model of this name.
+    pub(super) fn named(&self, name: &str) -> EmbeddingSpace {
+        EmbeddingSpace::new(self.of.as_deref().unwrap_or(name), self.dimensions, self.normalized)
+    }
+}
+
 /// The space of an image model, and the lengths at which its vectors may be cut, from its `config.json`.
-pub(super) fn image_space(folder: &ModelFolder) -> Result<(EmbeddingSpace, Option<Vec<usize>>)> {
+pub(super) fn image_space(folder: &ModelFolder) -> Result<(ImageSpace, Option<Vec<usize>>)> {
     let config = Config::read(folder)?;
     let last = || config.hidden_sizes.as_ref().and_then(|sizes| sizes.last().copied());
     let dimensions = match (outline(folder, Tower::Image)?, config.two_towers()) {
@@ -342,6 +404,6 @@ pub(super) fn image_space(folder: &ModelFolder) -> Result<(EmbeddingSpace, Optio
         ))
     })?;
     check_size(folder, "the length of a vector", dimensions)?;
-    let name = config.embedding_space.unwrap_or_else(|| folder.name().to_owned());
-    Ok((EmbeddingSpace::new(name, dimensions, config.normalized), config.matryoshka_dimensions))
+    let space = ImageSpace { of: config.embedding_space, dimensions, normalized: config.normalized };
+    Ok((space, config.matryoshka_dimensions))
 }

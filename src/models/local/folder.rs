@@ -2,6 +2,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::json;
 use crate::error::{Error, Result, query_err};
 use crate::io::AllowPaths;
 use crate::models::home::SETUP;
@@ -244,12 +245,7 @@ impl ModelFolder {
 
     /// A file of the model as JSON, if there is one; the error names its path.
     pub(super) fn read_json<T: serde::de::DeserializeOwned>(&self, file: &str) -> Result<Option<T>> {
-        let Some(bytes) = self.read_if_exists(file)? else {
-            return Ok(None);
-        };
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| Error::Query(format!("cannot use {}: {error}", self.path.join(file).display())))
+        json::read(&self.path.join(file), json::MAX_SETTINGS)
     }
 }
 

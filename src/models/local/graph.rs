@@ -1,38 +1,57 @@
 //! An ONNX graph, run by ONNX Runtime.
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{Session, SessionInputValue};
+use ort::session::{RunOptions as RuntimeOptions, Session, SessionInputValue};
 use ort::value::{Outlet, Tensor};
 
 use super::architectures::{self, Built};
 use super::folder::{Tower, Weights};
-use super::{optimized, runtime};
+use super::model_files::{ModelFiles, of_graph};
+use super::{optimized, room, runtime};
 use crate::error::{Error, Result, query_err};
-use crate::models::external_data::external_files;
 use crate::models::{Device, LocalOptions};
+
+/// Memory of a run in units of the scores of its attention: scores and shares are there at a time.
+const RUN_PER_SCORES: usize = 3;
+/// Runs of more bytes are not many at a time, and their memory is not kept.
+const LARGE_RUN: usize = 64 << 20;
 
 /// A graph as it is before ONNX Runtime optimises it.
 #[derive(Debug)]
-pub(super) enum Original<'a> {
-    File(&'a Path),
-    Built { folder: &'a Path, tower: Tower, files: Vec<PathBuf>, built: Built },
+pub(super) enum Original {
+    /// The first file is the graph, the others have weights of it.
+    Files(Vec<PathBuf>),
+    Built {
+        folder: PathBuf,
+        tower: Tower,
+        files: Vec<PathBuf>,
+        built: Built,
+    },
 }
 
-impl<'a> Original<'a> {
+impl Original {
     /// For weights without a graph this builds one. An error unless all files of a graph are there.
-    fn of(weights: &'a Weights) -> Result<Self> {
+    fn of(weights: &Weights) -> Result<Self> {
         match weights {
             Weights::Onnx(path) => {
-                check_files(path)?;
-                Ok(Self::File(path))
+                let files = of_graph(path)?;
+                if let Some(missing) = files.iter().find(|file| !file.is_file()) {
+                    let folder = path.parent().unwrap_or(path);
+                    return query_err!(
+                        "cannot load the model {}: it keeps weights in '{}', which is not beside it",
+                        path.display(),
+                        missing.strip_prefix(folder).unwrap_or(missing).display()
+                    );
+                }
+                Ok(Self::Files(files))
             }
             Weights::Safetensors(folder, tower) => Ok(Self::Built {
-                folder,
+                folder: folder.clone(),
                 tower: *tower,
                 files: architectures::files(folder)?,
                 built: architectures::build(folder, *tower)?,
@@ -40,10 +59,18 @@ impl<'a> Original<'a> {
         }
     }
 
+    /// What it is called in errors and on the disk: the file of the graph, or the folder that it was built from.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Files(files) => files.first().map_or(Path::new(""), PathBuf::as_path),
+            Self::Built { folder, .. } => folder,
+        }
+    }
+
     /// A session over it.
     pub(super) fn commit(&self, mut builder: SessionBuilder) -> ort::Result<Session> {
         match self {
-            Self::File(path) => builder.commit_from_file(path),
+            Self::Files(_) => builder.commit_from_file(self.path()),
             Self::Built { built, .. } => {
                 let folder = built.folder.to_string_lossy();
                 builder
@@ -59,6 +86,10 @@ impl<'a> Original<'a> {
 pub(super) struct Graph {
     weights: Weights,
     options: RunOptions,
+    /// What all sessions are opened from.
+    files: Arc<ModelFiles>,
+    /// Read or built for the first session.
+    original: Mutex<Option<Arc<Original>>>,
     /// Known with the first session.
     on_gpu: OnceLock<bool>,
 }
@@ -108,8 +139,14 @@ impl GraphInput {
 }
 
 impl Graph {
-    pub(super) fn new(weights: Weights, options: RunOptions) -> Self {
-        Self { weights, options, on_gpu: OnceLock::new() }
+    /// `files` are those of the model, looked at before anything of them was read.
+    pub(super) fn new(weights: Weights, files: Arc<ModelFiles>, options: RunOptions) -> Self {
+        Self { weights, options, files, original: Mutex::default(), on_gpu: OnceLock::new() }
+    }
+
+    /// The files of the model.
+    pub(super) fn files(&self) -> &Arc<ModelFiles> {
+        &self.files
     }
 
     /// The most runs at a time: a GPU does one after the other, and its memory has room for few sessions.
@@ -125,9 +162,25 @@ impl Graph {
     }
 
     /// Another session. On the processor it has one thread, and sessions share the weights' memory where the optimised
-    /// graph can be cached.
+    /// graph can be cached. An error where the files of the model are not those any more that it was opened with.
     pub(super) fn open(&self) -> Result<Session> {
-        let original = Original::of(&self.weights)?;
+        self.files.check()?;
+        let session = self.open_unchecked()?;
+        // they may have changed while they were read
+        self.files.check()?;
+        Ok(session)
+    }
+
+    fn original(&self) -> Result<Arc<Original>> {
+        let mut original = self.original.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(original) = &*original {
+            return Ok(Arc::clone(original));
+        }
+        Ok(Arc::clone(original.insert(Arc::new(Original::of(&self.weights)?))))
+    }
+
+    fn open_unchecked(&self) -> Result<Session> {
+        let original = self.original()?;
         let environment = runtime::environment()?;
         if runtime::may_use_cuda(self.options.device)? {
             match self.open_on_gpu(&original, &environment) {
@@ -160,7 +213,7 @@ impl Graph {
         })
     }
 
-    fn open_on_gpu(&self, original: &Original<'_>, environment: &Environment) -> Result<Session> {
+    fn open_on_gpu(&self, original: &Original, environment: &Environment) -> Result<Session> {
         let open = || {
             // numbers as the processor's: not those of 19 bits that tensor cores are fastest with
             let gpu = ep::CUDA::default().with_tf32(false).build().error_on_failure();
@@ -180,11 +233,15 @@ impl Graph {
 
     /// Runs the graph with those of `inputs` that it asks for, and hands the shape and the numbers of the first of
     /// `outputs` that it has, or else of its first output, to `read`.
+    ///
+    /// `scores` are the bytes of the scores of its attention. Where they are many, the run waits until there is room for it
+    /// beside others, and its memory is given back.
     pub(super) fn run<T>(
         &self,
         session: &mut Session,
         inputs: Vec<GraphInput>,
         outputs: &[&str],
+        scores: usize,
         read: impl FnOnce(&[usize], &[f32]) -> Result<T>,
     ) -> Result<T> {
         let path = self.path().display();
@@ -201,23 +258,18 @@ impl Graph {
             return query_err!("{path} has no output");
         };
         let name = (*name).to_owned();
-        let results = session.run(inputs.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
+        let inputs = inputs.map_err(|error| failed(&error))?;
+        let memory = scores.saturating_mul(RUN_PER_SCORES);
+        let _room = (memory > LARGE_RUN).then(|| room::wait_for(memory));
+        let mut options = RuntimeOptions::new().map_err(|error| failed(&error))?;
+        if memory > LARGE_RUN && self.options.memory_arena && self.on_gpu.get() == Some(&false) {
+            options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(|error| failed(&error))?;
+        }
+        let results = session.run_with_options(inputs, &options).map_err(|error| failed(&error))?;
         let (shape, values) = results[name.as_str()]
             .try_extract_tensor::<f32>()
             .map_err(|error| Error::Query(format!("{path} does not return 32-bit floats: {error}")))?;
         let shape: Vec<usize> = shape.iter().map(|&side| usize::try_from(side).unwrap_or_default()).collect();
         read(&shape, values)
-    }
-}
-
-/// An error unless all of a graph is there, in its folder.
-fn check_files(graph: &Path) -> Result<()> {
-    let folder = graph.parent().unwrap_or(graph);
-    match external_files(graph)?.iter().find(|file| !folder.join(file).is_file()) {
-        Some(missing) => query_err!(
-            "cannot load the model {}: it keeps weights in '{missing}', which is not beside it",
-            graph.display()
-        ),
-        None => Ok(()),
     }
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ort::session::Session;
 
-use super::config::image_space;
+use super::config::{ImageSpace, image_space};
 use super::cut::Cut;
 use super::folder::{ModelFolder, Tower};
 use super::graph::{Graph, GraphInput, Numbers, RunOptions};
+use super::model_files::ModelFiles;
+use super::opened::{Generation, Opened};
 use super::preprocess::Preprocessor;
 use super::queue::Input;
 use super::scheduler::{Model, Scheduler};
@@ -50,7 +52,7 @@ impl Input for Pixels {
 #[derive(Debug)]
 struct Encoder {
     name: String,
-    space: EmbeddingSpace,
+    space: ImageSpace,
     lengths: Option<Vec<usize>>,
     preprocessor: Preprocessor,
     graph: Graph,
@@ -61,8 +63,7 @@ impl Model for Encoder {
     type Session = Session;
 
     fn dimensions(&self) -> usize {
-        // they are in every model's files
-        self.space.dimensions().unwrap_or_default()
+        self.space.dimensions
     }
 
     fn open(&self) -> Result<Session> {
@@ -85,7 +86,8 @@ impl Model for Encoder {
         // a graph of both towers is given a text too
         let text = |name| GraphInput { name, shape: vec![1, TEXT_TOKENS], numbers: Numbers::OnesI64 };
         let inputs = vec![pixels, text("input_ids"), text("attention_mask")];
-        self.graph.run(session, inputs, OUTPUTS, |shape, output| {
+        // images are of one size, of which no model makes many tokens
+        self.graph.run(session, inputs, OUTPUTS, 0, |shape, output| {
             if shape != [rows, dimensions] {
                 return query_err!(
                     "model '{}' returned an output of shape {shape:?}, expected {dimensions} numbers an image",
@@ -106,19 +108,22 @@ pub(super) struct LocalImageModel {
 impl LocalImageModel {
     /// Reads the model's configuration; weights are loaded by the first call.
     pub(super) fn open(folder: &ModelFolder, options: RunOptions) -> Result<Self> {
+        let weights = folder.weights(Tower::Image)?;
+        let files = Arc::new(ModelFiles::of(folder, &weights));
         let (space, lengths) = image_space(folder)?;
         let encoder = Encoder {
             name: folder.name().to_owned(),
             space,
             lengths,
             preprocessor: Preprocessor::read(folder)?,
-            graph: Graph::new(folder.weights(Tower::Image)?, options),
+            graph: Graph::new(weights, files, options),
         };
         Ok(Self { scheduler: Scheduler::new(encoder) })
     }
 
-    pub(super) fn space(&self) -> &EmbeddingSpace {
-        &self.scheduler.model().space
+    /// That of its vectors: the one that its files name, else its own, in the words of a call.
+    pub(super) fn space(&self, name: &str) -> EmbeddingSpace {
+        self.scheduler.model().space.named(name)
     }
 
     /// The lengths at which its vectors may be cut, where its files say so.
@@ -127,10 +132,23 @@ impl LocalImageModel {
     }
 }
 
+impl Opened for LocalImageModel {
+    type Files = ModelFiles;
+
+    fn files(&self) -> &Arc<ModelFiles> {
+        self.scheduler.model().graph.files()
+    }
+
+    fn are_unchanged(files: &ModelFiles) -> bool {
+        files.are_unchanged()
+    }
+}
+
 /// An image model, and how many runs a call may have at a time.
 #[derive(Debug)]
 pub(super) struct LocalImageEmbedder {
     pub(super) model: Arc<LocalImageModel>,
+    pub(super) generation: Generation,
     pub(super) cut: Cut,
     pub(super) threads: usize,
 }
@@ -150,7 +168,10 @@ impl ImageEmbedder for LocalImageEmbedder {
         self.model.scheduler.model().preprocessor.pixels(image)
     }
 
-    async fn embed(&self, images: &[Image<'_>], _: &dyn Caller) -> Result<Embeddings> {
+    async fn embed(&self, images: &[Image<'_>], caller: &dyn Caller) -> Result<Embeddings> {
+        if !self.generation.admits(caller.query()) {
+            return self.model.files().changed();
+        }
         let pixels = |image: &Image<'_>| Pixels {
             width: image.width(),
             height: image.height(),

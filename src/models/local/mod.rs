@@ -19,15 +19,14 @@
 //! From a call to its vectors: inputs are tokenised (`tokenizer`, `long_texts`) or preprocessed (`preprocess`), wait with
 //! those of all other calls (`queue`), and are run in batches on all cores (`scheduler`) by sessions over an ONNX graph
 //! (`graph`), whose optimised form is kept (`optimized`). `cut` makes vectors shorter.
-use std::collections::{BTreeSet, HashMap};
+
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 use super::home;
 use super::hub::{self, Cache, Found, Origin, Pulled};
-use super::{
-    ImageEmbedder, InputType, LocalOptions, LongText, ModelInfo, ModelRequest, Provider, TextEmbedder,
-};
+use super::{ImageEmbedder, InputType, LongText, ModelInfo, ModelRequest, Provider, TextEmbedder};
 use crate::error::{Result, query_err};
 use crate::io::FileOptions;
 
@@ -37,12 +36,16 @@ mod cut;
 mod folder;
 mod graph;
 mod image;
+mod json;
 mod layers;
 mod long_texts;
+mod model_files;
+mod opened;
 mod optimized;
 mod pooling;
 mod preprocess;
 mod queue;
+mod room;
 mod runtime;
 mod scheduler;
 #[doc(hidden)]
@@ -55,31 +58,34 @@ use cut::Cut;
 use folder::{ModelFolder, Tower, Weights};
 use graph::RunOptions;
 use image::{LocalImageEmbedder, LocalImageModel};
+use opened::OpenedModels;
 use text::{LocalTextEmbedder, LocalTextModel};
 
-/// Models by what they are loaded from and how they run, for the whole process: weights are loaded once, however many
-/// sessions and queries use them, and all of these share one scheduler.
-type Models<M> = LazyLock<Mutex<HashMap<(Weights, RunOptions), Arc<M>>>>;
-static TEXT_MODELS: Models<LocalTextModel> = LazyLock::new(Mutex::default);
-static IMAGE_MODELS: Models<LocalImageModel> = LazyLock::new(Mutex::default);
+/// Models by what they are loaded from and how they run. All queries of the process that use one share its scheduler.
+type Models<M> = LazyLock<OpenedModels<(Weights, RunOptions), M>>;
+static TEXT_MODELS: Models<LocalTextModel> = LazyLock::new(OpenedModels::new);
+static IMAGE_MODELS: Models<LocalImageModel> = LazyLock::new(OpenedModels::new);
 
-/// The model of a folder, opened where no session has opened it before.
-fn shared<M>(
-    models: &Models<M>,
-    folder: &ModelFolder,
-    tower: Tower,
-    options: &LocalOptions,
-    open: impl FnOnce(&ModelFolder, RunOptions) -> Result<M>,
-) -> Result<Arc<M>> {
-    let options = RunOptions::from(options);
-    let key = (folder.weights(tower)?, options);
-    let mut models = models.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(model) = models.get(&key) {
-        return Ok(Arc::clone(model));
+/// The name of the space of a model: one for all names of a folder. In the cache of the Hugging Face libraries, where a
+/// commit can be named in several ways, it is `OWNER/NAME` for the commit of the main branch, `OWNER/NAME@COMMIT` for others.
+fn space_name(folder: &ModelFolder) -> String {
+    of_snapshot(&folder.path(""), &home::cache_of_hub()).unwrap_or_else(|| folder.name().to_owned())
+}
+
+/// Of a folder `models--OWNER--NAME/snapshots/COMMIT` in the cache of the Hugging Face libraries.
+fn of_snapshot(folder: &Path, cache: &Path) -> Option<String> {
+    let folder = std::path::absolute(folder).ok()?;
+    let (commit, snapshots) = (folder.file_name()?.to_str()?, folder.parent()?);
+    let repository = snapshots.parent().filter(|_| snapshots.ends_with("snapshots"))?;
+    if std::fs::canonicalize(repository.parent()?).ok()? != std::fs::canonicalize(cache).ok()? {
+        return None;
     }
-    let model = Arc::new(open(folder, options)?);
-    models.insert(key, Arc::clone(&model));
-    Ok(model)
+    let name = repository.file_name()?.to_str()?.strip_prefix("models--")?.replacen("--", "/", 1);
+    let main = std::fs::read_to_string(repository.join("refs/main"));
+    match main.is_ok_and(|main| main.trim() == commit) {
+        true => Some(name),
+        false => Some(format!("{name}@{commit}")),
+    }
 }
 
 /// See the [module](self).
@@ -121,20 +127,24 @@ impl Provider for LocalProvider {
         if !folder.embeds_text() && folder.embeds_images() {
             return query_err!("model '{}' embeds images, not text: use embed_image", request.model);
         }
-        let model = shared(&TEXT_MODELS, &folder, Tower::Text, &request.local, LocalTextModel::open)?;
-        let config = model.config();
-        let cut = Cut::new(&request.model, model.space(), config.lengths.as_deref(), request.dimensions)?;
+        let options = RunOptions::from(&request.local);
+        let key = (folder.weights(Tower::Text)?, options);
+        let (model, generation) = TEXT_MODELS.get(key, || LocalTextModel::open(&folder, options))?;
+        let (config, space) = (model.config(), model.space(&space_name(&folder)));
+        let cut = Cut::new(&request.model, &space, config.lengths.as_deref(), request.dimensions)?;
         let options = request.remote.providers.get(self.name());
         let of_options = || match request.input_type? {
             InputType::Query => options?.query_prefix.as_deref(),
             InputType::Document => options?.document_prefix.as_deref(),
         };
-        // what a model's own files say goes before what is said for all models
-        let prompt = config.prompt(request.input_type).or_else(of_options);
+        // what a model's own files say goes before what is said for all models; that there is no prompt is what
+        // sentence-transformers writes for models of which nothing is known
+        let of_files = config.prompt(request.input_type);
+        let prompt = of_files.filter(|prompt| !prompt.is_empty()).or_else(of_options).or(of_files);
         let prompt = prompt.unwrap_or(config.default_prompt()).to_owned();
         let long_text = options.and_then(|options| options.long_text).unwrap_or(LongText::Truncate);
         let threads = request.local.threads;
-        Ok(Arc::new(LocalTextEmbedder { model, prompt, long_text, cut, threads }))
+        Ok(Arc::new(LocalTextEmbedder { model, generation, prompt, long_text, cut, threads }))
     }
 
     fn image_embedder(&self, request: &ModelRequest) -> Result<Arc<dyn ImageEmbedder>> {
@@ -142,9 +152,12 @@ impl Provider for LocalProvider {
         if !folder.embeds_images() && folder.embeds_text() {
             return query_err!("model '{}' embeds text, not images: use embed_text", request.model);
         }
-        let model = shared(&IMAGE_MODELS, &folder, Tower::Image, &request.local, LocalImageModel::open)?;
-        let cut = Cut::new(&request.model, model.space(), model.lengths(), request.dimensions)?;
-        Ok(Arc::new(LocalImageEmbedder { model, cut, threads: request.local.threads }))
+        let options = RunOptions::from(&request.local);
+        let key = (folder.weights(Tower::Image)?, options);
+        let (model, generation) = IMAGE_MODELS.get(key, || LocalImageModel::open(&folder, options))?;
+        let space = model.space(&space_name(&folder));
+        let cut = Cut::new(&request.model, &space, model.lengths(), request.dimensions)?;
+        Ok(Arc::new(LocalImageEmbedder { model, generation, cut, threads: request.local.threads }))
     }
 }
 
@@ -152,7 +165,7 @@ impl Provider for LocalProvider {
 fn describe(found: &Found) -> ModelInfo {
     let folder = ModelFolder::of(&found.name, &found.folder);
     let config = folder.embeds_text().then(|| TextConfig::read(&folder).ok()).flatten();
-    let of_images = || image_space(&folder).ok().and_then(|(space, _)| space.dimensions());
+    let of_images = || image_space(&folder).ok().and_then(|(space, _)| Some(space.dimensions));
     let origin = Origin::of(&found.folder);
     ModelInfo {
         name: found.name.clone(),

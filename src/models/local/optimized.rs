@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::Duration;
 
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -16,9 +16,17 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use super::folder::Tower;
 use super::graph::Original;
 use super::home;
+use super::model_files::Stamp;
 
 const GRAPH: &str = "model.onnx";
 const WEIGHTS: &str = "model.weights";
+
+/// Beside the optimised forms of a graph: the path of the graph.
+const SOURCE: &str = "source";
+/// What the name of a folder begins with in which an optimised form is being made.
+const UNFINISHED: &str = "unfinished-";
+/// What is unfinished for longer than this was given up.
+const MAKING_TAKES: Duration = Duration::from_secs(3600);
 
 /// Changes whenever the layout of the cache does.
 const LAYOUT: u32 = 1;
@@ -29,7 +37,8 @@ static MAKING: Mutex<()> = Mutex::new(());
 /// A session over the optimised form of a graph, which is made where it is not there. `None` where that
 /// does not work, for example as the cache folder cannot be written: then the graph itself can still be loaded.
 ///
-/// `builder` makes the builders of sessions. Disk: about the size of the model, once more, for each of its graphs.
+/// `builder` makes the builders of sessions. Disk, for each of its graphs: about the size of the model, once more; twice
+/// that where its weights are 16-bit floats, of which matrices are kept as the 32-bit floats that they are computed with.
 pub(super) fn open(
     original: &Original,
     builder: impl Fn() -> ort::Result<SessionBuilder>,
@@ -48,6 +57,10 @@ pub(super) fn open(
     if let Some(session) = load_if_made() {
         return Some(session);
     }
+    if folder.join(GRAPH).is_file() {
+        // broken: nothing could be put into its place
+        let _ = fs::remove_dir_all(&folder);
+    }
     make(original, &folder, &builder).ok()?;
     load().ok()
 }
@@ -65,25 +78,20 @@ pub(super) fn forget(path: &Path) {
 /// Runtime and the processor.
 fn folder(home: &Path, original: &Original) -> io::Result<PathBuf> {
     let mut contents = DefaultHasher::new();
-    let (path, tower, files) = match original {
-        Original::File(path) => {
-            let path = fs::canonicalize(path)?;
-            let files = files(&path)?;
-            (path, None, files)
-        }
-        Original::Built { folder, tower, files, built } => {
+    let path = fs::canonicalize(original.path())?;
+    let (tower, files) = match original {
+        Original::Files(files) => (None, files),
+        Original::Built { tower, files, built, .. } => {
             // it depends on the configuration, on what the files of weights say of themselves, and on how it is built
             built.onnx.hash(&mut contents);
-            (fs::canonicalize(folder)?, Some(*tower), files.clone())
+            (Some(*tower), files)
         }
     };
     LAYOUT.hash(&mut contents);
     ort::info().hash(&mut contents);
     processor().hash(&mut contents);
     for file in files {
-        let metadata = fs::metadata(&file)?;
-        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
-        (file, metadata.len(), modified).hash(&mut contents);
+        (file, Stamp::of(file)?).hash(&mut contents);
     }
     Ok(of_graph(home, &path, tower).join(format!("{:016x}", contents.finish())))
 }
@@ -96,22 +104,6 @@ fn of_graph(home: &Path, path: &Path, tower: Option<Tower>) -> PathBuf {
         tower.hash(&mut graph);
     }
     home.join("optimized").join(format!("{:016x}", graph.finish()))
-}
-
-/// The file of a graph, and those of its weights where they are outside of it: their names begin with the graph's.
-fn files(graph: &Path) -> io::Result<Vec<PathBuf>> {
-    let (Some(folder), Some(name)) = (graph.parent(), graph.file_name()) else {
-        return Ok(vec![graph.to_owned()]);
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(name.as_encoded_bytes()) {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// The instructions that kernels, and with them the arrangement of weights, are chosen by.
@@ -131,29 +123,59 @@ fn processor() -> Vec<&'static str> {
     found
 }
 
-/// Writes the optimised form of a graph, completely or not at all. Of one graph only the newest form is kept.
+/// Writes the optimised form of a graph, completely or not at all. Of one graph only the newest form is kept, and none of
+/// graphs that are gone.
 fn make(
     original: &Original,
     folder: &Path,
     builder: &impl Fn() -> ort::Result<SessionBuilder>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let parent = folder.parent().ok_or("no folder for the optimised graph")?;
-    let unfinished = parent.join(format!("unfinished-{}", std::process::id()));
-    // of a process of the same number that was interrupted
-    let _ = fs::remove_dir_all(&unfinished);
-    fs::create_dir_all(&unfinished)?;
-    let written = write(original, &unfinished, builder).and_then(|()| {
-        for entry in fs::read_dir(parent)?.flatten() {
-            if entry.path() != unfinished {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
-        Ok(fs::rename(&unfinished, folder)?)
-    });
-    if written.is_err() {
-        let _ = fs::remove_dir_all(&unfinished);
+    fs::create_dir_all(parent)?;
+    let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent)?;
+    let made = unfinished.path().join("made");
+    fs::create_dir(&made)?;
+    write(original, &made, builder)?;
+    fs::write(parent.join(SOURCE), fs::canonicalize(original.path())?.as_os_str().as_encoded_bytes())?;
+    install(&made, folder)?;
+    if let Some(all) = parent.parent() {
+        forget_gone(all);
     }
-    written
+    Ok(())
+}
+
+/// Puts what was made into its place, where another process may have put the same meanwhile, and removes what was there
+/// before.
+fn install(made: &Path, folder: &Path) -> io::Result<()> {
+    if let Err(error) = fs::rename(made, folder)
+        && !folder.join(GRAPH).is_file()
+    {
+        return Err(error);
+    }
+    for entry in fs::read_dir(folder.parent().unwrap_or(folder))?.flatten() {
+        // another process may be making it
+        let is_young = || {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age < MAKING_TAKES))
+        };
+        let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+        let stays = entry.path() == folder || entry.file_name() == SOURCE || (is_unfinished && is_young());
+        if !stays {
+            // and another one may be faster here too
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Removes the optimised forms of graphs that are not there any more.
+fn forget_gone(all: &Path) {
+    for entry in fs::read_dir(all).into_iter().flatten().flatten() {
+        let source = fs::read_to_string(entry.path().join(SOURCE));
+        if source.is_ok_and(|source| Path::new(&source).try_exists().is_ok_and(|exists| !exists)) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn write(
@@ -173,4 +195,59 @@ fn write(
         File::open(file)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_that_make_the_same_form_both_have_it() {
+        let home = tempfile::tempdir().unwrap();
+        let graph = home.path().join("graph");
+        let make = |name: &str| {
+            let made = graph.join(format!("{UNFINISHED}{name}/made"));
+            fs::create_dir_all(&made).unwrap();
+            fs::write(made.join(GRAPH), name).unwrap();
+            made
+        };
+        let (one, two, other) = (make("one"), make("two"), make("other"));
+        fs::write(graph.join(SOURCE), "/a/model.onnx").unwrap();
+        let folder = graph.join("form");
+        install(&one, &folder).unwrap();
+        assert!(two.is_dir() && other.is_dir(), "what others make stays");
+        install(&two, &folder).unwrap();
+        assert_eq!(fs::read_to_string(folder.join(GRAPH)).unwrap(), "one");
+        install(&other, &graph.join("other form")).unwrap();
+        assert!(!folder.exists(), "only the newest form is kept");
+        assert!(graph.join(SOURCE).is_file());
+        assert!(install(&graph.join("nowhere"), &folder).is_err());
+    }
+
+    #[test]
+    fn what_is_unfinished_for_long_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let (made, abandoned) = (home.path().join("unfinished-1/made"), home.path().join("unfinished-2"));
+        fs::create_dir_all(&made).unwrap();
+        fs::create_dir(&abandoned).unwrap();
+        let long_ago = std::time::SystemTime::now() - 2 * MAKING_TAKES;
+        File::open(&abandoned).unwrap().set_modified(long_ago).unwrap();
+        install(&made, &home.path().join("form")).unwrap();
+        assert!(home.path().join("unfinished-1").exists() && !abandoned.exists());
+    }
+
+    #[test]
+    fn forms_of_graphs_that_are_gone_are_forgotten() {
+        let home = tempfile::tempdir().unwrap();
+        let graph = home.path().join("model.onnx");
+        fs::write(&graph, "graph").unwrap();
+        for (name, source) in [("here", graph.as_path()), ("gone", Path::new("/nowhere/model.onnx"))] {
+            fs::create_dir_all(home.path().join("optimized").join(name)).unwrap();
+            fs::write(home.path().join("optimized").join(name).join(SOURCE), source.to_str().unwrap())
+                .unwrap();
+        }
+        forget_gone(&home.path().join("optimized"));
+        let exists = |name: &str| home.path().join("optimized").join(name).exists();
+        assert!(exists("here") && !exists("gone"));
+    }
 }

@@ -66,7 +66,8 @@ impl Stages {
     pub fn run(&mut self, batches: &Batches) -> Result<Vec<Output>> {
         let run = |batch: &Batch<Tokens>| {
             let tensors = self.encoder.tensors(&batch.inputs());
-            self.encoder.graph.run(&mut self.session, tensors, OUTPUTS, |shape, values| {
+            let scores = self.encoder.scores(&batch.inputs());
+            self.encoder.graph.run(&mut self.session, tensors, OUTPUTS, scores, |shape, values| {
                 Ok(Output { shape: shape.to_vec(), values: values.to_vec() })
             })
         };

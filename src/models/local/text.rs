@@ -11,6 +11,8 @@ use super::folder::{ModelFolder, Tower};
 use super::graph::{Graph, GraphInput, Numbers, RunOptions};
 use super::layers::LoadedLayer;
 use super::long_texts::{Part, average, parts};
+use super::model_files::ModelFiles;
+use super::opened::{Generation, Opened};
 use super::pooling::normalize;
 use super::preprocess::{DEFAULT_SIZE, Preprocessor};
 use super::queue::Input;
@@ -100,20 +102,31 @@ impl Model for Encoder {
 
     fn run(&self, session: &mut Session, texts: &[&Tokens]) -> Result<Vec<f32>> {
         let outputs = if self.image.is_some() { OUTPUTS_OF_TOWER } else { OUTPUTS };
-        self.graph.run(session, self.tensors(texts), outputs, |shape, output| self.pool(texts, shape, output))
+        let read = |shape: &[usize], output: &[f32]| self.pool(texts, shape, output);
+        self.graph.run(session, self.tensors(texts), outputs, self.scores(texts), read)
     }
 }
 
 impl Encoder {
     /// Reads the configuration of a model.
     pub(super) fn new(folder: &ModelFolder, options: RunOptions) -> Result<Self> {
+        let weights = folder.weights(Tower::Text)?;
+        let files = Arc::new(ModelFiles::of(folder, &weights));
         let config = TextConfig::read(folder)?;
-        let graph = Graph::new(folder.weights(Tower::Text)?, options);
+        let graph = Graph::new(weights, files, options);
         let image = match folder.embeds_images() {
             true => Some(Preprocessor::read(folder)?.size().unwrap_or(DEFAULT_SIZE)),
             false => None,
         };
         Ok(Self { folder: folder.clone(), config, graph, layers: OnceLock::new(), image })
+    }
+
+    /// Bytes of the scores of each token for each other, of all heads of a layer.
+    pub(super) fn scores(&self, texts: &[&Tokens]) -> usize {
+        let padded = texts.iter().map(|text| text.length).max().unwrap_or(0);
+        [texts.len(), self.config.heads, padded, padded]
+            .into_iter()
+            .fold(size_of::<f32>(), usize::saturating_mul)
     }
 
     /// The inputs of the graph, padded to the longest text.
@@ -209,16 +222,34 @@ impl LocalTextModel {
         self.scheduler.model()
     }
 
-    pub(super) fn space(&self) -> &EmbeddingSpace {
-        &self.config().space
+    /// That of its vectors in the words of a call, which may name the model otherwise than the one that opened it.
+    pub(super) fn space(&self, name: &str) -> EmbeddingSpace {
+        let space = &self.config().space;
+        EmbeddingSpace::new(name, self.encoder().dimensions(), space.is_normalized())
     }
 
     async fn tokenizer(self: &Arc<Self>) -> Result<Arc<TextTokenizer>> {
         let load = || {
             let model = Arc::clone(self);
-            blocking(move || TextTokenizer::load(&model.folder, model.config()).map(Arc::new))
+            blocking(move || {
+                let tokenizer = TextTokenizer::load(&model.folder, model.config())?;
+                model.encoder().graph.files().check()?;
+                Ok(Arc::new(tokenizer))
+            })
         };
         self.tokenizer.get_or_try_init(load).await.cloned()
+    }
+}
+
+impl Opened for LocalTextModel {
+    type Files = ModelFiles;
+
+    fn files(&self) -> &Arc<ModelFiles> {
+        self.encoder().graph.files()
+    }
+
+    fn are_unchanged(files: &ModelFiles) -> bool {
+        files.are_unchanged()
     }
 }
 
@@ -226,6 +257,7 @@ impl LocalTextModel {
 #[derive(Debug)]
 pub(super) struct LocalTextEmbedder {
     pub(super) model: Arc<LocalTextModel>,
+    pub(super) generation: Generation,
     /// What is put before each text.
     pub(super) prompt: String,
     pub(super) long_text: LongText,
@@ -245,7 +277,10 @@ impl TextEmbedder for LocalTextEmbedder {
         256
     }
 
-    async fn embed(&self, texts: &[&str], _: &dyn Caller) -> Result<Embeddings> {
+    async fn embed(&self, texts: &[&str], caller: &dyn Caller) -> Result<Embeddings> {
+        if !self.generation.admits(caller.query()) {
+            return self.model.files().changed();
+        }
         // the tokenizer and the weights are loaded side by side
         let (tokenizer, ()) = tokio::try_join!(self.model.tokenizer(), self.model.scheduler.prepare())?;
         let owned: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();

@@ -45,6 +45,7 @@ impl TextTokenizer {
         let failed =
             |error| Error::Query(format!("cannot use tokenizer.json of model '{}': {error}", folder.name()));
         let mut tokenizer = Tokenizer::from_bytes(folder.read("tokenizer.json")?).map_err(failed)?;
+        let own_padding = tokenizer.get_padding().map(|padding| padding.pad_id);
         // the file may ask for lengths: the model's own are kept here
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(failed)?;
@@ -67,7 +68,7 @@ impl TextTokenizer {
         }
         let padding = config.pads_to_length.then(|| {
             let named = config.padding.as_ref().and_then(|token| tokenizer.token_to_id(token));
-            named.unwrap_or(config.pad_token)
+            named.or(own_padding).unwrap_or(config.pad_token)
         });
         let direction = if config.keeps_end { TruncationDirection::Left } else { TruncationDirection::Right };
         let (max_tokens, lowercase) = (config.max_tokens, config.lowercase);

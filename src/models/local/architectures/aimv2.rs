@@ -227,8 +227,7 @@ pub(super) fn build_text(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let texts = Texts::input(g);
     let positions = texts.positions(g);
     let words = config.size_or("vocab_size", 49_408)?;
-    let table = g.weight(&encoder.name(names.words), &[words, encoder.hidden])?;
-    let words = g.rows(&table, &texts.ids);
+    let words = g.weight_rows(&encoder.name(names.words), &[words, encoder.hidden], &texts.ids)?;
     let table = encoder.positions(g, names.text_positions, self::positions(config)?)?;
     let of_positions = g.rows(&table, &positions);
     let x = g.add(&words, &of_positions);

@@ -18,20 +18,24 @@ const NAMES: Names = Names {
     forward_norm: "output.LayerNorm",
 };
 
-/// The number of the padding token of `RoBERTa` and `MPNet`, where the configuration does not say it.
-const PADDING: i64 = 1;
+/// The number of the padding token of `MPNet`, and of `RoBERTa` where the configuration does not say it.
+pub(super) const PADDING: i64 = 1;
 
 pub(super) fn outline(config: &Config) -> Result<Outline> {
     Ok(Outline::new(config.size(&["hidden_size"])?)
         .with_max_tokens(config.size(&["max_position_embeddings"])?))
 }
 
-/// Positions begin behind that of padding, so that fewer are left.
 pub(super) fn roberta_outline(config: &Config) -> Result<Outline> {
+    outline_behind_padding(config, config.token_or("pad_token_id", PADDING)?)
+}
+
+/// Positions begin behind that of padding, so that fewer are left.
+pub(super) fn outline_behind_padding(config: &Config, padding: i64) -> Result<Outline> {
     let positions = config.size(&["max_position_embeddings"])?;
-    let padding = usize::try_from(config.token_or("pad_token_id", PADDING)?).unwrap_or(usize::MAX);
-    let max_tokens = positions.saturating_sub(padding.saturating_add(1));
-    Ok(Outline::new(config.size(&["hidden_size"])?).with_max_tokens(max_tokens))
+    let before = usize::try_from(padding).unwrap_or(usize::MAX).saturating_add(1);
+    let outline = Outline::new(config.size(&["hidden_size"])?).with_padding(padding);
+    Ok(outline.with_max_tokens(positions.saturating_sub(before)))
 }
 
 pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
@@ -44,25 +48,21 @@ pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
 pub(super) fn build_roberta(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let prefix = g.weights.prefix(&["", "roberta.", "xlm_roberta."], "embeddings.word_embeddings.weight")?;
     let texts = Texts::input(g);
-    let positions = positions_behind_padding(config, g, &texts)?;
+    let positions = positions_behind_padding(g, &texts, config.token_or("pad_token_id", PADDING)?);
     encoder(config, g, prefix, &texts, &positions)
 }
 
 /// `RoBERTa`'s positions: those of tokens are counted from behind the number of the padding token, which is itself the
 /// position of padding.
-pub(super) fn positions_behind_padding(
-    config: &Config,
-    g: &mut GraphBuilder,
-    texts: &Texts,
-) -> Result<Value> {
-    let padding = g.integer(config.token_or("pad_token_id", PADDING)?);
+pub(super) fn positions_behind_padding(g: &mut GraphBuilder, texts: &Texts, padding: i64) -> Value {
+    let padding = g.integer(padding);
     let same = g.op("Equal", &[&texts.ids, &padding], &[]);
     let token = g.op("Not", &[&same], &[]);
     let token = g.cast(&token, DataType::Int64);
     let axis = g.integer(1);
     let count = g.op("CumSum", &[&token, &axis], &[]);
     let count = g.multiply(&count, &token);
-    Ok(g.add(&count, &padding))
+    g.add(&count, &padding)
 }
 
 fn encoder(
@@ -72,6 +72,9 @@ fn encoder(
     texts: &Texts,
     positions: &Value,
 ) -> Result<()> {
+    if config.flag_or("is_decoder", false)? {
+        return config.unsupported("is_decoder is true");
+    }
     match config.text_or("position_embedding_type", "absolute")? {
         "absolute" => {}
         other => return config.unsupported(&format!("position_embedding_type is '{other}', not 'absolute'")),
@@ -81,8 +84,8 @@ fn encoder(
     let types = Texts::types(g);
     let kinds = config.size_or("type_vocab_size", 2)?;
     let words = words(config, g, &embeddings, texts, shape.hidden)?;
-    let table = g.weight(&format!("{embeddings}token_type_embeddings.weight"), &[kinds, shape.hidden])?;
-    let kinds = g.rows(&table, &types);
+    let name = format!("{embeddings}token_type_embeddings.weight");
+    let kinds = g.weight_rows(&name, &[kinds, shape.hidden], &types)?;
     let x = g.add(&words, &kinds);
     let x = with_positions(config, g, &embeddings, &x, positions, shape.hidden)?;
     let mut x =
@@ -118,8 +121,7 @@ pub(super) fn words(
     hidden: usize,
 ) -> Result<Value> {
     let count = config.size(&["vocab_size"])?;
-    let table = g.weight(&format!("{embeddings}word_embeddings.weight"), &[count, hidden])?;
-    Ok(g.rows(&table, &texts.ids))
+    g.weight_rows(&format!("{embeddings}word_embeddings.weight"), &[count, hidden], &texts.ids)
 }
 
 /// `x` with the vectors of `positions` added.
@@ -132,7 +134,7 @@ pub(super) fn with_positions(
     hidden: usize,
 ) -> Result<Value> {
     let count = config.size(&["max_position_embeddings"])?;
-    let table = g.weight(&format!("{embeddings}position_embeddings.weight"), &[count, hidden])?;
-    let positions = g.rows(&table, positions);
+    let name = format!("{embeddings}position_embeddings.weight");
+    let positions = g.weight_rows(&name, &[count, hidden], positions)?;
     Ok(g.add(x, &positions))
 }

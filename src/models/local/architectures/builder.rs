@@ -143,13 +143,18 @@ impl<'a> GraphBuilder<'a> {
         Value(name)
     }
 
-    /// A vector of whole numbers.
+    /// A short vector of whole numbers.
     pub(super) fn integers(&mut self, numbers: &[i64]) -> Value {
+        self.named_integers(&format!("integers{numbers:?}"), numbers.to_vec())
+    }
+
+    /// A vector of whole numbers under a name of its own.
+    pub(super) fn named_integers(&mut self, name: &str, numbers: Vec<i64>) -> Value {
         self.constant(TensorProto {
             dims: vec![signed(numbers.len())],
             data_type: DataType::Int64 as i32,
-            int64_data: numbers.to_vec(),
-            name: format!("integers{numbers:?}"),
+            int64_data: numbers,
+            name: name.to_owned(),
             ..TensorProto::default()
         })
     }
@@ -187,6 +192,24 @@ impl<'a> GraphBuilder<'a> {
 
     /// A tensor of the files as 32-bit floats, of the shape that the configuration gives.
     pub(super) fn weight(&mut self, name: &str, shape: &[usize]) -> Result<Value> {
+        let (value, kind) = self.floats(name, shape)?;
+        Ok(self.as_floats(value, kind))
+    }
+
+    /// Rows of a tensor of the files, as [`weight`](Self::weight); indices of any shape. The table itself keeps its type:
+    /// of 16-bit floats, ONNX Runtime would keep a copy twice as large.
+    pub(super) fn weight_rows(&mut self, name: &str, shape: &[usize], indices: &Value) -> Result<Value> {
+        let (table, kind) = self.floats(name, shape)?;
+        let rows = self.rows(&table, indices);
+        Ok(self.as_floats(rows, kind))
+    }
+
+    fn as_floats(&mut self, value: Value, kind: DataType) -> Value {
+        if kind == DataType::Float { value } else { self.cast(&value, DataType::Float) }
+    }
+
+    /// A tensor of floats of any width.
+    fn floats(&mut self, name: &str, shape: &[usize]) -> Result<(Value, DataType)> {
         let tensor = self.weights.shaped(name, shape)?;
         let kind = match tensor.dtype {
             Dtype::F32 => DataType::Float,
@@ -199,8 +222,7 @@ impl<'a> GraphBuilder<'a> {
                 ));
             }
         };
-        let value = self.constant(external(name, tensor, kind));
-        Ok(if kind == DataType::Float { value } else { self.cast(&value, DataType::Float) })
+        Ok((self.constant(external(name, tensor, kind)), kind))
     }
 
     /// A tensor of whole numbers.
@@ -245,7 +267,7 @@ impl<'a> GraphBuilder<'a> {
         self.op("Unsqueeze", &[value, &axes], &[])
     }
 
-    /// Rows of a table; indices of any shape.
+    /// Rows of a table that is computed; indices of any shape.
     pub(super) fn rows(&mut self, table: &Value, indices: &Value) -> Value {
         self.op("Gather", &[table, indices], &[])
     }
@@ -268,7 +290,8 @@ impl<'a> GraphBuilder<'a> {
         Ok(self.add(&product, &bias))
     }
 
-    /// Layer normalisation (Ba et al. 2016) over the last axis.
+    /// Layer normalisation (Ba et al. 2016) over the last axis. The first models were converted from TensorFlow, whose
+    /// names of its two tensors are `gamma` and `beta`.
     pub(super) fn layer_norm(
         &mut self,
         x: &Value,
@@ -277,12 +300,15 @@ impl<'a> GraphBuilder<'a> {
         epsilon: f32,
         bias: Bias,
     ) -> Result<Value> {
-        let weight = self.weight(&format!("{name}.weight"), &[size])?;
+        let is_old =
+            !self.weights.has(&format!("{name}.weight")) && self.weights.has(&format!("{name}.gamma"));
+        let [weight, of_bias] = if is_old { ["gamma", "beta"] } else { ["weight", "bias"] };
+        let weight = self.weight(&format!("{name}.{weight}"), &[size])?;
         let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(epsilon))];
         if bias == Bias::None {
             return Ok(self.op("LayerNormalization", &[x, &weight], &attributes));
         }
-        let bias = self.weight(&format!("{name}.bias"), &[size])?;
+        let bias = self.weight(&format!("{name}.{of_bias}"), &[size])?;
         Ok(self.op("LayerNormalization", &[x, &weight, &bias], &attributes))
     }
 

@@ -93,10 +93,9 @@ pub(super) fn embeddings(
     positions: &Value,
     [words, count, hidden]: [usize; 3],
 ) -> Result<Value> {
-    let table = g.weight("text_model.embeddings.token_embedding.weight", &[words, hidden])?;
-    let words = g.rows(&table, ids);
-    let table = g.weight("text_model.embeddings.position_embedding.weight", &[count, hidden])?;
-    let positions = g.rows(&table, positions);
+    let name = |name: &str| format!("text_model.embeddings.{name}_embedding.weight");
+    let words = g.weight_rows(&name("token"), &[words, hidden], ids)?;
+    let positions = g.weight_rows(&name("position"), &[count, hidden], positions)?;
     Ok(g.add(&words, &positions))
 }
 

@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result, query_err};
+use super::super::json;
+use crate::error::{Result, query_err};
 
 /// The most that a size can be: far more than any model has, and small enough that products of two do not overflow.
 const MAX_SIZE: u64 = 1 << 31;
@@ -20,11 +21,10 @@ impl Config {
     /// The `config.json` of a folder; an error that names its path where it cannot be read.
     pub(in super::super) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("config.json");
-        let failed =
-            |error: &dyn std::fmt::Display| Error::Query(format!("cannot use {}: {error}", path.display()));
-        let bytes = std::fs::read(&path).map_err(|error| failed(&error))?;
-        let values = serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
-        Ok(Self { path, section: None, values })
+        match json::read(&path, json::MAX_SETTINGS)? {
+            Some(values) => Ok(Self { path, section: None, values }),
+            None => query_err!("cannot use {}: it is not there", path.display()),
+        }
     }
 
     /// The folder of the model.
@@ -159,13 +159,39 @@ impl Config {
         }
     }
 
-    /// The section of rotary positions, which are not scaled.
-    pub(super) fn rope(&self, name: &'static str) -> Result<Self> {
-        let section = self.section(name)?;
-        match section.text_or("rope_type", "default")? {
-            "default" => Ok(section),
-            other => section.unsupported(&format!("rope_type is '{other}', not 'default'")),
+    /// The base of rotary positions, which are not scaled: under `rope_parameters`, or in its section `kind` where layers
+    /// of several kinds have their own; else under the first of the `older` keys; else the default.
+    pub(super) fn rope_theta(&self, kind: Option<&'static str>, older: &[&str], default: f32) -> Result<f32> {
+        let mut rope = self.section("rope_parameters")?;
+        if let Some(kind) = kind {
+            let of_no_kind = rope.values.values().any(|value| !value.is_object() && !value.is_null());
+            if of_no_kind {
+                return self.unsupported("rope_parameters has no section for each kind of layer");
+            }
+            rope = rope.section(kind)?;
         }
+        for section in [&rope, &self.section("rope_scaling")?] {
+            let kind = section.text_or("rope_type", section.text_or("type", "default")?)?;
+            if kind != "default" {
+                return section.unsupported(&format!("rope_type is '{kind}', not 'default'"));
+            }
+            if section.has("factor") {
+                return section.unsupported("rotary positions are scaled by a factor");
+            }
+            let share = section.number_or(&["partial_rotary_factor"], 1.0)?;
+            if (share - 1.0).abs() > f32::EPSILON {
+                return section.unsupported(&format!("partial_rotary_factor is {share}, not 1"));
+            }
+        }
+        match rope.has("rope_theta") {
+            true => rope.number_or(&["rope_theta"], default),
+            false => self.number_or(older, default),
+        }
+    }
+
+    /// Whether a key is there without a value.
+    pub(super) fn is_null(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(Value::is_null)
     }
 
     pub(super) fn has(&self, key: &str) -> bool {

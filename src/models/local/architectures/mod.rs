@@ -51,15 +51,21 @@ pub(super) struct Outline {
     pub(super) max_tokens: Option<usize>,
     /// Whether a text has the tokens that its tokenizer puts around it.
     pub(super) special_tokens: bool,
+    /// The token that texts are padded with, where the family has its own.
+    pub(super) padding: Option<u32>,
 }
 
 impl Outline {
     fn new(dimensions: usize) -> Self {
-        Self { dimensions, max_tokens: None, special_tokens: true }
+        Self { dimensions, max_tokens: None, special_tokens: true, padding: None }
     }
 
     fn with_max_tokens(self, max_tokens: usize) -> Self {
         Self { max_tokens: Some(max_tokens), ..self }
+    }
+
+    fn with_padding(self, padding: i64) -> Self {
+        Self { padding: u32::try_from(padding).ok(), ..self }
     }
 }
 
@@ -84,7 +90,7 @@ fn family(config: &Config, tower: Tower) -> Result<Option<Family>> {
         ("roberta" | "xlm-roberta" | "camembert", Tower::Text) => {
             Family { outline: bert::roberta_outline, build: bert::build_roberta }
         }
-        ("mpnet", Tower::Text) => Family { outline: bert::roberta_outline, build: mpnet::build },
+        ("mpnet", Tower::Text) => Family { outline: mpnet::outline, build: mpnet::build },
         ("distilbert", Tower::Text) => Family { outline: distilbert::outline, build: distilbert::build },
         ("nomic_bert", Tower::Text) => Family { outline: nomic::outline, build: nomic::build },
         ("modernbert", Tower::Text) => Family { outline: modernbert::outline, build: modernbert::build },

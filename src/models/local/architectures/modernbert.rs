@@ -44,19 +44,17 @@ pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let norm_bias = Bias::from(config.flag_or("norm_bias", false)?);
     let attention_bias = Bias::from(config.flag_or("attention_bias", false)?);
     let forward_bias = Bias::from(config.flag_or("mlp_bias", false)?);
-    let base = |kind: &'static str, key: &'static str, default: f32| match config.has(key) {
-        true => config.number_or(&[key], default),
-        false => config.section("rope_parameters")?.rope(kind)?.number_or(&["rope_theta"], default),
-    };
 
     let texts = Texts::input(g);
     let words = config.size(&["vocab_size"])?;
-    let table = g.weight(&format!("{prefix}embeddings.tok_embeddings.weight"), &[words, hidden])?;
-    let x = g.rows(&table, &texts.ids);
+    let name = format!("{prefix}embeddings.tok_embeddings.weight");
+    let x = g.weight_rows(&name, &[words, hidden], &texts.ids)?;
     let mut x = g.layer_norm(&x, &format!("{prefix}embeddings.norm"), hidden, epsilon, norm_bias)?;
     let positions = texts.positions(g);
-    let all_base = base("full_attention", "global_rope_theta", 160_000.0)?;
-    let near_base = base("sliding_attention", "local_rope_theta", 10_000.0)?;
+    let all_base = config.rope_theta(Some("full_attention"), &["global_rope_theta"], 160_000.0)?;
+    // without a value it is that of the layers that see all
+    let default = if config.is_null("local_rope_theta") { all_base } else { 10_000.0 };
+    let near_base = config.rope_theta(Some("sliding_attention"), &["local_rope_theta"], default)?;
     let all_rotary = Rotary::new(config, g, &positions, heads, all_base)?;
     let near_rotary = Rotary::new(config, g, &positions, heads, near_base)?;
     let padding = texts.hide_padding(g);

@@ -1,4 +1,5 @@
 //! `MPNet` (Song et al. 2020): BERT's layers, positions as `RoBERTa`'s, and a score for each distance between tokens.
+use super::Outline;
 use super::bert;
 use super::builder::{Bias, GraphBuilder, Value, signed};
 use super::config::Config;
@@ -19,12 +20,17 @@ const NAMES: Names = Names {
 /// The distance from which on all have one bucket.
 const MAX_DISTANCE: f32 = 128.0;
 
+/// The library counts from behind this padding token, whatever the configuration says.
+pub(super) fn outline(config: &Config) -> Result<Outline> {
+    bert::outline_behind_padding(config, bert::PADDING)
+}
+
 pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let prefix = g.weights.prefix(&["", "mpnet."], "embeddings.word_embeddings.weight")?;
     let shape = bert::shape(config)?;
     let embeddings = format!("{prefix}embeddings.");
     let texts = Texts::input(g);
-    let positions = bert::positions_behind_padding(config, g, &texts)?;
+    let positions = bert::positions_behind_padding(g, &texts, bert::PADDING);
     let x = bert::words(config, g, &embeddings, &texts, shape.hidden)?;
     let x = bert::with_positions(config, g, &embeddings, &x, &positions, shape.hidden)?;
     let mut x =
@@ -52,20 +58,19 @@ fn distance_scores(
 ) -> Result<Value> {
     let buckets = config.size_or("relative_attention_num_buckets", 32)?;
     let name = format!("{prefix}encoder.relative_attention_bias.weight");
-    let table = g.weight(&name, &[buckets, heads])?;
     if buckets < 4 {
         return config
             .unsupported(&format!("relative_attention_num_buckets is {buckets}, expected 4 at least"));
     }
     // the bucket of each distance that there can be, from the lowest on
     let most = signed(config.size(&["max_position_embeddings"])?);
-    let of_distances: Vec<i64> = (-most..=most).map(|distance| bucket(distance, signed(buckets))).collect();
-    let of_distances = g.integers(&of_distances);
+    let of_distances = (-most..=most).map(|distance| bucket(distance, signed(buckets))).collect();
+    let of_distances = g.named_integers("buckets of distances", of_distances);
     let positions = texts.positions(g);
     let (distances, most) = (distances(g, &positions), g.integer(most));
     let found = g.add(&distances, &most);
     let found = g.rows(&of_distances, &found);
-    let scores = g.rows(&table, &found);
+    let scores = g.weight_rows(&name, &[buckets, heads], &found)?;
     let scores = g.transpose(&scores, &[2, 0, 1]);
     Ok(g.unsqueeze(&scores, &[0]))
 }

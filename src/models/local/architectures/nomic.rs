@@ -27,10 +27,7 @@ pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let intermediate = config.size(&["n_inner", "intermediate_size"])?;
     let heads = Heads::of(config, hidden, &["n_head", "num_attention_heads"])?;
     let epsilon = config.number_or(&["layer_norm_epsilon", "layer_norm_eps"], 1e-12)?;
-    let base = match config.has("rotary_emb_base") {
-        true => config.number_or(&["rotary_emb_base"], 1000.0)?,
-        false => config.rope("rope_parameters")?.number_or(&["rope_theta"], 1000.0)?,
-    };
+    let base = config.rope_theta(None, &["rotary_emb_base", "rope_theta"], 1000.0)?;
     let attention_bias = Bias::from(config.flag_or("qkv_proj_bias", false)?);
     let up_bias = Bias::from(config.flag_or("mlp_fc1_bias", false)?);
     let down_bias = Bias::from(config.flag_or("mlp_fc2_bias", false)?);
@@ -40,8 +37,8 @@ pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let mut x = bert::words(config, g, &embeddings, &texts, hidden)?;
     if let Some(kinds) = config.count("type_vocab_size", 2)? {
         let types = Texts::types(g);
-        let table = g.weight(&format!("{embeddings}token_type_embeddings.weight"), &[kinds, hidden])?;
-        let kinds = g.rows(&table, &types);
+        let name = format!("{embeddings}token_type_embeddings.weight");
+        let kinds = g.weight_rows(&name, &[kinds, hidden], &types)?;
         x = g.add(&x, &kinds);
     }
     let mut x = g.layer_norm(&x, &format!("{prefix}emb_ln"), hidden, epsilon, Bias::Added)?;

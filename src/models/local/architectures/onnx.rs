@@ -18,7 +18,6 @@ pub(super) enum DataType {
     Float = 1,
     Int32 = 6,
     Int64 = 7,
-    Bool = 9,
     Float16 = 10,
     Double = 11,
     BFloat16 = 16,

@@ -1,13 +1,11 @@
 //! `SigLIP` (Zhai et al. 2023) and those of `SigLIP` 2 (Tschannen et al. 2025) of a fixed image size: two encoders into one
 //! space, texts always padded to the same length and padding not hidden, images pooled by attention.
 use super::Outline;
-use super::builder::{Attribute, Bias, GraphBuilder, Side, Value, signed};
+use super::builder::{Attribute, Bias, GraphBuilder, Side, Value};
 use super::clip::{Defaults, embeddings, encoder};
 use super::config::Config;
 use super::images::Images;
 use super::layers::{Shape, Texts};
-use super::onnx::DataType;
-use super::tokens;
 use crate::error::Result;
 
 const DEFAULTS: Defaults =
@@ -15,10 +13,14 @@ const DEFAULTS: Defaults =
 
 const POSITIONS: usize = 64;
 
+/// The token that texts are padded with, unless the files say otherwise.
+const PADDING: i64 = 1;
+
 pub(super) fn text_outline(config: &Config) -> Result<Outline> {
     let config = config.section("text_config")?;
     let positions = config.size_or("max_position_embeddings", POSITIONS)?;
-    Ok(Outline::new(text_dimensions(&config)?).with_max_tokens(positions))
+    let outline = Outline::new(text_dimensions(&config)?).with_max_tokens(positions);
+    Ok(outline.with_padding(config.token_or("pad_token_id", PADDING)?))
 }
 
 fn text_dimensions(config: &Config) -> Result<usize> {
@@ -34,16 +36,10 @@ pub(super) fn build_text(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let (shape, dimensions) = (DEFAULTS.shape(config)?, text_dimensions(config)?);
     let texts = Texts::input(g);
     let count = config.size_or("max_position_embeddings", POSITIONS)?;
-    // the tokenizer's own token goes before that of the configuration, which is another one in the files of some models
-    let padding = match tokens::padding(config.folder())? {
-        Some(padding) => padding,
-        None => config.token_or("pad_token_id", 1)?,
-    };
-    let ids = padded(g, &texts, count, padding);
-    let (first, last, step) = (g.integer(0), g.integer(signed(count)), g.integer(1));
-    let positions = g.op("Range", &[&first, &last, &step], &[]);
+    // texts come padded, and their padding counts
+    let positions = texts.positions(g);
     let words = config.size_or("vocab_size", 32_000)?;
-    let x = embeddings(g, &ids, &positions, [words, count, shape.hidden])?;
+    let x = embeddings(g, &texts.ids, &positions, [words, count, shape.hidden])?;
     let x = encoder(config, g, &shape, "text_model.", &x, None)?;
     // the text's vector is that of the last token, padding or not
     let last = g.integer(-1);
@@ -52,19 +48,6 @@ pub(super) fn build_text(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let x = g.linear(&x, "text_model.head", [shape.hidden, dimensions], Bias::Added)?;
     g.output("text_embeds", &x, &[Side::Any("batch"), Side::Is(dimensions)]);
     Ok(())
-}
-
-/// Texts of `length` tokens each, the token `padding` behind their own.
-fn padded(g: &mut GraphBuilder, texts: &Texts, length: usize, padding: i64) -> Value {
-    let token = g.cast(&texts.mask, DataType::Bool);
-    let padding = g.integer(padding);
-    let ids = g.op("Where", &[&token, &texts.ids, &padding], &[]);
-    let shape = g.op("Shape", &[&ids], &[("start", Attribute::Int(1))]);
-    let length = g.integers(&[signed(length)]);
-    let missing = g.op("Sub", &[&length, &shape], &[]);
-    let none = g.integers(&[0, 0, 0]);
-    let amounts = g.op("Concat", &[&none, &missing], &[("axis", Attribute::Int(0))]);
-    g.op("Pad", &[&ids, &amounts, &padding], &[])
 }
 
 pub(super) fn build_image(config: &Config, g: &mut GraphBuilder) -> Result<()> {

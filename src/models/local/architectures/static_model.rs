@@ -1,4 +1,4 @@
-//! Static models (model2vec, `StaticEmbedding` of sentence-transformers): a text is the mean of its tokens' rows of a table.
+//! Static models of model2vec: a text is the mean of its tokens' rows of a table.
 use super::Outline;
 use super::builder::{Attribute, GraphBuilder, Side};
 use super::config::Config;
@@ -19,12 +19,7 @@ pub(super) fn outline(config: &Config) -> Result<Outline> {
 
 pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let size = config.size(&["hidden_dim", "hidden_size"])?;
-    let name = match g.weights.has("embedding.weight") {
-        true => "embedding.weight",
-        false => "embeddings",
-    };
-    let rows = g.weights.get(name)?.shape.first().copied().unwrap_or_default();
-    let table = g.weight(name, &[rows, size])?;
+    let rows = g.weights.get("embeddings")?.shape.first().copied().unwrap_or_default();
 
     let texts = Texts::input(g);
     let mut counts = g.cast(&texts.mask, DataType::Float);
@@ -46,12 +41,11 @@ pub(super) fn build(config: &Config, g: &mut GraphBuilder) -> Result<()> {
     let mut shares = counts.clone();
     if g.weights.has("weights") {
         let tokens = g.weights.get("weights")?.shape.first().copied().unwrap_or_default();
-        let weights = g.weight("weights", &[tokens])?;
-        let weights = g.rows(&weights, &texts.ids);
+        let weights = g.weight_rows("weights", &[tokens], &texts.ids)?;
         shares = g.multiply(&shares, &weights);
     }
     // [batch, 1, sequence] times [batch, sequence, size]
-    let vectors = g.rows(&table, &of_table);
+    let vectors = g.weight_rows("embeddings", &[rows, size], &of_table)?;
     let shares = g.unsqueeze(&shares, &[1]);
     let sum = g.op("MatMul", &[&shares, &vectors], &[]);
     let axes = g.integers(&[1]);

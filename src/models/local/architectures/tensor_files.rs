@@ -1,6 +1,6 @@
 //! The headers of a model's safetensors files: where each tensor is. No weight is read here.
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ use crate::error::{Error, Result, query_err};
 pub(in super::super) use crate::models::safetensors_files::files;
 use crate::models::safetensors_files::{INDEX, SINGLE};
 
-/// Bytes of a header; the format's own library has the same limit.
-const MAX_HEADER: u64 = 100_000_000;
+/// Bytes of a header, which takes several times that as it is read: those of encoders have less than a million.
+const MAX_HEADER: u64 = 10_000_000;
 
 /// A tensor in a file: its bytes are row after row, little-endian.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,13 +128,18 @@ impl TensorFiles {
 
 /// The tensors of a file. Offsets are without gaps and overlaps, and within the file: the library checks the former.
 fn header(path: &Path, name: &str) -> Result<Vec<(String, Tensor)>, String> {
+    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
+    // to open a pipe would wait for who writes into it
+    if !metadata.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    let bytes = metadata.len();
     let mut file = File::open(path).map_err(|error| error.to_string())?;
-    let bytes = file.metadata().map_err(|error| error.to_string())?.len();
     let mut length = [0; 8];
     file.read_exact(&mut length)
         .map_err(|_| format!("it has {bytes} bytes, too few for a safetensors file"))?;
     let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER || length > bytes - 8 {
+    if length > MAX_HEADER || length > bytes.saturating_sub(8) {
         return Err(format!(
             "it says that its header has {length} bytes: it is damaged, or no safetensors file"
         ));

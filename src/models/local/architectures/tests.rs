@@ -1,16 +1,21 @@
 //! Folders that are broken: each is an error that names what is wrong, and none a panic. The whole ones that they are made
 //! of are those of `tests/data/architectures`, whose vectors are tested by the integration tests.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::super::folder::Tower;
+use super::onnx::ModelProto;
 use super::{Config, build, outline};
 use crate::models::safetensors_files::{INDEX, SINGLE};
 
+fn stored(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/architectures").join(name)
+}
+
 /// A copy of a whole model.
 fn model(name: &str) -> tempfile::TempDir {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/architectures").join(name);
+    let from = stored(name);
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -66,7 +71,7 @@ fn with_header(edit: impl FnOnce(&mut Value)) -> String {
 
 #[test]
 fn every_model_is_built_and_says_its_dimensions() {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/architectures");
+    let models = stored("");
     let mut built = 0;
     for entry in std::fs::read_dir(models).unwrap() {
         let folder = entry.unwrap().path();
@@ -75,11 +80,43 @@ fn every_model_is_built_and_says_its_dimensions() {
             let Some(outline) = outline(&config, tower).unwrap() else { continue };
             assert!([12, 16].contains(&outline.dimensions), "{}", folder.display());
             // the weights are not in it
-            assert!(build(&folder, tower).unwrap().onnx.len() < 60_000);
+            let onnx = build(&folder, tower).unwrap().onnx;
+            assert!(onnx.len() < 60_000);
+            let graph = <ModelProto as prost::Message>::decode(&onnx[..]).unwrap().graph.unwrap();
+            assert!(graph.initializer.iter().all(|tensor| tensor.name.len() < 100), "{}", folder.display());
             built += 1;
         }
     }
     assert_eq!(built, 21);
+}
+
+/// ONNX Runtime computes what depends on weights alone once, and keeps it: of a table it would keep 32-bit floats.
+#[test]
+fn tables_of_16_bit_floats_stay_what_they_are() {
+    for (model, table) in
+        [("bert-f16", "bert.embeddings.word_embeddings.weight"), ("static-plain", "embeddings")]
+    {
+        let onnx = build(&stored(model), Tower::Text).unwrap().onnx;
+        let graph = <ModelProto as prost::Message>::decode(&onnx[..]).unwrap().graph.unwrap();
+        let users = graph.node.iter().filter(|node| node.input.iter().any(|input| input == table));
+        let users: Vec<&str> = users.map(|node| node.op_type.as_str()).collect();
+        assert_eq!(users, ["Gather"], "{model}");
+    }
+}
+
+#[test]
+fn positions_of_near_tokens_turn_as_all_do_where_nothing_else_is_said() {
+    let built = |near: Value| {
+        let model = model("modernbert");
+        edit_json(&model.path().join("config.json"), |config| {
+            config.as_object_mut().unwrap().remove("rope_parameters");
+            config["global_rope_theta"] = json!(80_000.0);
+            config["local_rope_theta"] = near;
+        });
+        build(model.path(), Tower::Text).unwrap().onnx
+    };
+    assert_eq!(built(Value::Null), built(json!(80_000.0)));
+    assert_ne!(built(Value::Null), built(json!(10_000.0)));
 }
 
 #[test]
@@ -114,6 +151,11 @@ fn a_configuration_that_says_too_little_or_nonsense() {
             "16 dimensions cannot be shared by 3 attention heads",
         ),
         ("clip", Tower::Text, "/text_config", json!(7), "text_config is 7, expected an object"),
+        // what is left out is as its library has it
+        ("clip", Tower::Text, "/text_config", json!({}), "expected [49408, 512]"),
+        ("clip", Tower::Image, "/vision_config", json!({}), "expected [768, 3, 32, 32]"),
+        ("siglip", Tower::Text, "/text_config", json!({}), "expected [32000, 768]"),
+        ("siglip", Tower::Image, "/vision_config", json!({}), "expected [768, 3, 16, 16]"),
         (
             "clip",
             Tower::Image,
@@ -151,6 +193,24 @@ fn what_is_not_built_is_said() {
             "/position_embedding_type",
             json!("relative_key"),
             "'relative_key', not 'absolute'",
+        ),
+        ("bert", Tower::Text, "/is_decoder", json!(true), "is_decoder is true"),
+        ("roberta", Tower::Text, "/is_decoder", json!(true), "is_decoder is true"),
+        (
+            "nomic-bert-hub",
+            Tower::Text,
+            "/rope_scaling",
+            json!({ "type": "linear" }),
+            "rope_type is 'linear'",
+        ),
+        ("nomic-bert", Tower::Text, "/rope_scaling", json!({ "factor": 2.0 }), "are scaled by a factor"),
+        ("modernbert", Tower::Text, "/rope_scaling", json!({ "rope_type": "yarn" }), "rope_type is 'yarn'"),
+        (
+            "modernbert",
+            Tower::Text,
+            "/rope_parameters",
+            json!({ "rope_theta": 5.0 }),
+            "rope_parameters has no section for each kind of layer",
         ),
         ("nomic-bert-hub", Tower::Text, "/num_experts", json!(8), "it is a mixture of experts"),
         ("nomic-bert-hub", Tower::Text, "/prenorm", json!(true), "prenorm is true"),
@@ -235,6 +295,18 @@ fn safetensors_files_that_lie_or_are_damaged() {
         let error = error(folder, Tower::Text);
         assert!(error.contains(SINGLE) && error.contains(expected), "{error}");
     }
+    for (bytes, expected) in [(20_000_000, "says that its header has 15000000 bytes"), (7, "it has 7 bytes")]
+    {
+        std::fs::write(&path, 15_000_000_u64.to_le_bytes()).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(bytes).unwrap();
+        let error = error(folder, Tower::Text);
+        assert!(error.contains(expected), "{error}");
+    }
+    let config = folder.join("config.json");
+    std::fs::File::options().write(true).open(&config).unwrap().set_len(20_000_000).unwrap();
+    let large = error(folder, Tower::Text);
+    assert!(large.contains("config.json: it has 20000000 bytes, expected 10000000 at most"), "{large}");
+    std::fs::copy(stored("bert").join("config.json"), &config).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(
         error(folder, Tower::Text).contains("has neither model.safetensors nor model.safetensors.index.json")
@@ -258,6 +330,12 @@ fn an_index_of_several_files_that_is_wrong() {
         assert!(error.contains(expected), "{error}");
         std::fs::write(&index, &whole).unwrap();
     }
+    // a pipe would be waited for
+    let pipe = folder.join("pipe.safetensors");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    edit_json(&index, |index| index["weight_map"]["bert.pooler.dense.weight"] = json!("pipe.safetensors"));
+    let of_pipe = error(folder, Tower::Text);
+    assert!(of_pipe.contains("pipe.safetensors: it is no file"), "{of_pipe}");
     std::fs::write(&index, r#"{"weight_map": []}"#).unwrap();
     assert!(error(folder, Tower::Text).contains("model.safetensors.index.json: invalid type"));
     std::fs::write(&index, &whole).unwrap();
