@@ -89,7 +89,7 @@ pub(super) async fn fetch(
 enum Begun {
     /// All of it, with its SHA-256.
     Here(String),
-    Partial(Partial),
+    Partial(Box<Partial>),
 }
 
 fn begin(part: &Path, target: &Path, file: &RepositoryFile) -> Result<Begun> {
@@ -103,7 +103,7 @@ fn begin(part: &Path, target: &Path, file: &RepositoryFile) -> Result<Begun> {
         // never written to: it may be a model's that is in use
         fs::remove_file(target).map_err(failed)?;
     }
-    Partial::open(part, file).map(Begun::Partial)
+    Partial::open(part, file).map(|partial| Begun::Partial(Box::new(partial)))
 }
 
 /// The hashes of what was read of a file.

@@ -120,11 +120,11 @@ fn files_that_are_read(folder: &Path) -> Vec<String> {
     };
     let mut files = vec![];
     for (name, is_folder) in names(folder) {
-        match is_folder {
-            true => {
-                files.extend(names(&folder.join(&name)).iter().map(|(inner, _)| format!("{name}/{inner}")))
-            }
-            false => files.push(name),
+        if is_folder {
+            let inner = names(&folder.join(&name));
+            files.extend(inner.iter().map(|(inner, _)| format!("{name}/{inner}")));
+        } else {
+            files.push(name);
         }
     }
     files.retain(|path| selection::is_read(path));

@@ -149,7 +149,7 @@ fn is_safetensors(path: &str) -> bool {
 /// Whether it is where graphs are.
 fn is_graph(path: &str) -> bool {
     let name = path.strip_prefix("onnx/").unwrap_or(path);
-    !name.contains('/') && name.ends_with(".onnx")
+    !name.contains('/') && name.strip_suffix(".onnx").is_some()
 }
 
 /// Whether a file of a model's folder is read where it is there, for one model or another.

@@ -214,7 +214,7 @@ pub async fn pull(
 
 /// An error if a model cannot be run of which the settings are in a folder, and the weights, of these paths, not yet.
 fn check(name: &str, path: &Path, coming: BTreeSet<String>) -> Result<()> {
-    let has_graph = coming.iter().any(|file| file.ends_with(".onnx"));
+    let has_graph = coming.iter().any(|file| Path::new(file).extension().is_some_and(|kind| kind == "onnx"));
     let folder = ModelFolder::coming(name, path, coming);
     let check = |tower| {
         if !has_graph {
