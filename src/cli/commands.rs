@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
 
-use super::names::nearest;
 use super::output::Output;
 use super::run::{Shell, Stop};
 use super::{errors, settings, user_files};
+use crate::statement::names::nearest;
 
 /// A command, as `\?` shows it.
 #[derive(Debug)]

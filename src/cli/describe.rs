@@ -12,10 +12,10 @@ use datafusion::prelude::{DataFrame, SessionContext};
 
 use super::commands::Problem;
 use super::errors;
-use super::names::nearest;
 use super::print::print;
 use super::run::Shell;
 use crate::session;
+use crate::statement::names::nearest;
 use crate::types::SPACE_KEY;
 use crate::types::display::type_name;
 

@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::describe::table_names;
 use super::keywords;
-use super::names::{meant, nearest};
 use super::statements::Position;
+use crate::statement::names::{meant, nearest};
 
 /// An error's message with the nearest known name in it, and its place, which may become a better one.
 pub fn add(

@@ -128,6 +128,12 @@ fn serve(arguments: &ServeArguments) -> Result<(), Box<dyn Error>> {
         .with_writer(io::stderr)
         .init();
 
+    // a line like the others; what a panic says may quote values
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "panic");
+    }));
+
     let ctx = server::session(&toml, &config.limits).map_err(message)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(NETWORK_THREADS)

@@ -3,8 +3,8 @@
 use clap::ValueEnum;
 
 use super::arguments::{Arguments, Format};
-use super::names::nearest;
 use super::pictures::{self, Protocol};
+use crate::statement::names::nearest;
 
 /// The settings of a shell.
 #[derive(Debug, Clone)]

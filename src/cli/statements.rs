@@ -6,6 +6,8 @@
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer, TokenizerError};
 
+pub use crate::statement::position::Position;
+
 /// One statement of a script, without its semicolon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statement<'a> {
@@ -19,32 +21,6 @@ impl Statement<'_> {
     /// Whether it is a command to the shell, such as `\timing`.
     pub fn is_command(&self) -> bool {
         self.text.starts_with('\\')
-    }
-}
-
-/// A place in a text: lines and columns count from 1, columns in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// lines count from 1
-    pub line: u64,
-    /// so do columns, in characters
-    pub column: u64,
-}
-
-impl From<Location> for Position {
-    fn from(location: Location) -> Self {
-        Self { line: location.line, column: location.column }
-    }
-}
-
-impl Position {
-    /// Where a place that was counted within the statement that starts here stands in the script.
-    #[must_use]
-    pub fn offset_by(self, inner: Self) -> Self {
-        match inner.line {
-            0 | 1 => Self { line: self.line, column: self.column + inner.column.saturating_sub(1) },
-            line => Self { line: self.line + line - 1, column: inner.column },
-        }
     }
 }
 

@@ -191,7 +191,10 @@ impl<'a> Arguments<'a> {
         };
         let error = error.in_function(self.function);
         // what is found out while the query runs is no error of planning
-        if self.running { DataFusionError::Execution(error.to_string()) } else { error.into() }
+        match error {
+            Error::Query(message) if self.running => DataFusionError::Execution(message),
+            error => error.into(),
+        }
     }
 }
 

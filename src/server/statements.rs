@@ -314,3 +314,24 @@ pub(super) fn encode(
         error => Status::internal(format!("internal error: the result cannot be encoded: {error}")),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    #[test]
+    fn rows_of_other_types_or_spaces_are_not_sent_as_those_of_the_first() {
+        let schema = |length, space: &str| {
+            let vectors = DataType::new_fixed_size_list(DataType::Float32, length, true);
+            let metadata = [("space".to_owned(), space.to_owned())];
+            Schema::new(vec![Field::new("e", vectors, true).with_metadata(metadata.into())])
+        };
+        let first = schema(3, "a");
+        assert!(is_alike(&first, &schema(3, "a")));
+        for other in [schema(4, "a"), schema(3, "b"), Schema::empty()] {
+            assert!(!is_alike(&first, &other));
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use datafusion::common::DataFusionError;
 use tonic::{Code, Status};
 
-use crate::cli::errors::describe;
+use crate::statement::errors::describe;
 
 /// The error as a status: a sentence with its place in `sql`, and a code that says whose fault it is.
 pub(super) fn status(error: &DataFusionError, sql: &str) -> Status {

@@ -1,8 +1,16 @@
 //! From the text of a statement to its plan, for every way in: the shell, scripts, programs and Flight SQL.
 
+#[cfg(any(feature = "server", feature = "shell"))]
+pub mod errors;
+#[cfg(any(feature = "server", feature = "shell"))]
+pub mod names;
 #[cfg(feature = "server")]
 pub mod parameters;
 pub mod placeholders;
+#[cfg(any(feature = "server", feature = "shell"))]
+pub mod position;
+#[cfg(any(feature = "server", feature = "shell"))]
+mod reasons;
 
 use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
 use datafusion::execution::SessionState;

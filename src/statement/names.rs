@@ -1,6 +1,8 @@
 //! The nearest of the names that there are.
 
-use datafusion::common::utils::datafusion_strsim::{levenshtein, normalized_levenshtein};
+#[cfg(feature = "shell")]
+use datafusion::common::utils::datafusion_strsim::levenshtein;
+use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 
 /// How alike two names must be for one to be offered for the other; 1 is the same.
 const LIKE: f64 = 0.6;
@@ -24,6 +26,7 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 
 /// The word that was typed with one letter wrong, missing or too much, or, rather, with two swapped; case does not
 /// matter. Short words are too like each other for that.
+#[cfg(feature = "shell")]
 pub fn meant<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     let typed = typed.to_lowercase();
     if typed.len() < 4 {
