@@ -74,7 +74,13 @@ async fn memory_has_a_limit_and_sorts_spill() {
                   JOIN (SELECT value, repeat('y', 1000) AS t FROM range(0, 300000)) b ON a.value = b.value";
     let error = query(&mut client, greedy).await.unwrap_err();
     assert!(error.to_lowercase().contains("exhausted"), "{error}");
-    let page = serving.page("/metrics").await;
+    // the partitions of a failed query end at their next pause
+    let mut page = serving.page("/metrics").await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !page.contains("semsql_memory_bytes 0") && Instant::now() < deadline {
+        sleep(Duration::from_millis(50)).await;
+        page = serving.page("/metrics").await;
+    }
     assert!(page.contains("semsql_memory_bytes 0"), "{page}");
 }
 

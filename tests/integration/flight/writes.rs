@@ -65,15 +65,12 @@ async fn statements_change_tables_where_that_is_allowed() {
     update(&mut client, "SET semantic.text_model = 'mock-wide'").await;
     assert!(table(&mut client, "SELECT embed_text('ab') AS e").await.contains("[2.0, 1.0, 1.0, 0.5]"));
     // all values are looked at before the first is written
-    let mut statement = client.prepare("INSERT INTO t SELECT ?, ?".to_owned(), None).await.unwrap();
+    let mut statement = client.prepare("INSERT INTO t VALUES (?, ?)".to_owned(), None).await.unwrap();
     let ids: ArrayRef = Arc::new(StringArray::from(vec!["7", "eight"]));
     let texts: ArrayRef = Arc::new(StringArray::from(vec!["g", "h"]));
     statement.set_parameters(RecordBatch::try_from_iter([("1", ids), ("2", texts)]).unwrap()).unwrap();
     let error = statement.execute_update().await.unwrap_err().to_string();
-    assert!(
-        error.contains("Cannot cast string 'eight'") || error.contains("parameter $1 must be"),
-        "{error}"
-    );
+    assert!(error.contains("parameter $1 must be Int32, found a Utf8 that is not"), "{error}");
     assert!(table(&mut client, "SELECT max(id) AS m FROM t").await.contains("| 6 |"));
 
     // limits are those of the server
