@@ -20,6 +20,7 @@ pub(crate) mod external_data;
 mod google;
 mod home;
 pub mod hub;
+mod json;
 mod lm_studio;
 pub mod local;
 mod ollama;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::error::{Error, Result, query_err};
+use super::json;
+use crate::error::{Result, query_err};
 
 /// The file of a model that has one.
 pub(crate) const SINGLE: &str = "model.safetensors";
@@ -24,13 +25,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![folder.join(SINGLE)]);
     }
     let path = folder.join(INDEX);
-    if !path.is_file() {
-        return Ok(Vec::new());
-    }
-    let failed =
-        |error: &dyn std::fmt::Display| Error::Query(format!("cannot use {}: {error}", path.display()));
-    let index = std::fs::read(&path).map_err(|error| failed(&error))?;
-    let index: Index = serde_json::from_slice(&index).map_err(|error| failed(&error))?;
+    let Some(index) = json::read::<Index>(&path, json::MAX_SETTINGS)? else { return Ok(Vec::new()) };
     let mut names: Vec<String> = index.weight_map.into_values().collect();
     names.sort();
     names.dedup();

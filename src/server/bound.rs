@@ -75,7 +75,7 @@ impl Bound {
         }
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match values {
-            Some(values) => self.statement.plans_with(values),
+            Some(values) => self.statement.plans_with(&values),
             None => Err(Status::invalid_argument(format!(
                 "the statement has {} parameters, found no values for them",
                 self.statement.parameters.len()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::{MessageHeader, root_as_message};
+use arrow::ipc::{FieldNode, MessageHeader, root_as_message};
 use arrow_flight::FlightData;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
@@ -120,7 +120,7 @@ fn check(message: &FlightData) -> Result<(), Status> {
             return Err(malformed("a buffer is not inside of it"));
         }
     }
-    let lengths = batch.nodes().into_iter().flatten().map(|node| node.length());
+    let lengths = batch.nodes().into_iter().flatten().map(FieldNode::length);
     let most = bytes.max(MAX_FREE_ROWS);
     for length in lengths.chain([batch.length()]) {
         match usize::try_from(length) {

@@ -113,8 +113,8 @@ impl Statement {
     }
 
     /// The same for each row of values. The first tells the schema, which may depend on them.
-    pub(super) fn plans_with(&self, values: Arc<Values>) -> Result<Plans, Status> {
-        let mut plans = self.plans_of(Some(Arc::clone(&values)));
+    pub(super) fn plans_with(&self, values: &Arc<Values>) -> Result<Plans, Status> {
+        let mut plans = self.plans_of(Some(Arc::clone(values)));
         if values.rows.num_rows() > 0 {
             let first = self.prepared.get()?.bind(&values.rows, 0);
             let first = first.map_err(|error| status(&error, &self.sql))?;

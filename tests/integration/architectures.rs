@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::local_models::home_of_the_tests;
 
+/// What is done to a model's folder.
+type Change<'a> = &'a dyn Fn(&Path);
+
 /// `expected.json`
 #[derive(Deserialize)]
 struct Expected {
@@ -167,7 +170,9 @@ fn rename_tensors(path: &Path, rename: impl Fn(&str) -> String) {
 }
 
 fn without(value: &mut Value, keys: &[&str]) {
-    keys.iter().for_each(|key| assert!(value.as_object_mut().unwrap().remove(*key).is_some(), "{key}"));
+    for key in keys {
+        assert!(value.as_object_mut().unwrap().remove(*key).is_some(), "{key}");
+    }
 }
 
 /// The files of published models say the same in other words than those that the libraries write now, and leave out what
@@ -215,7 +220,7 @@ fn other_words_of_published_files_give_the_same_vectors() {
     };
     // the library counts positions from behind token 1 all the same
     let mpnet = config(|config| config["pad_token_id"] = json!(0));
-    let variants: [(&str, &dyn Fn(&Path)); 6] = [
+    let variants: [(&str, Change<'_>); 6] = [
         ("modernbert", &modernbert),
         ("nomic-bert", &nomic),
         ("clip", &clip),

@@ -2,11 +2,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::json;
 use crate::error::{Error, Result, query_err};
 use crate::io::AllowPaths;
 use crate::models::home::SETUP;
 use crate::models::hub::{self, Cache, ModelName, Origin};
+use crate::models::json;
 use crate::models::safetensors_files::{self, INDEX, SINGLE};
 use crate::models::{LocalOptions, ModelRequest};
 

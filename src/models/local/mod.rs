@@ -36,7 +36,6 @@ mod cut;
 mod folder;
 mod graph;
 mod image;
-mod json;
 mod layers;
 mod long_texts;
 mod model_files;
@@ -165,7 +164,7 @@ impl Provider for LocalProvider {
 fn describe(found: &Found) -> ModelInfo {
     let folder = ModelFolder::of(&found.name, &found.folder);
     let config = folder.embeds_text().then(|| TextConfig::read(&folder).ok()).flatten();
-    let of_images = || image_space(&folder).ok().and_then(|(space, _)| Some(space.dimensions));
+    let of_images = || image_space(&folder).ok().map(|(space, _)| space.dimensions);
     let origin = Origin::of(&found.folder);
     ModelInfo {
         name: found.name.clone(),

@@ -26,7 +26,7 @@ const SOURCE: &str = "source";
 /// What the name of a folder begins with in which an optimised form is being made.
 const UNFINISHED: &str = "unfinished-";
 /// What is unfinished for longer than this was given up.
-const MAKING_TAKES: Duration = Duration::from_secs(3600);
+const MAKING_TAKES: Duration = Duration::from_hours(1);
 
 /// Changes whenever the layout of the cache does.
 const LAYOUT: u32 = 1;

@@ -1,4 +1,5 @@
 //! What a client may not do.
+use std::fmt::Write;
 use std::fs;
 
 use super::{query, serve_with, table};
@@ -93,7 +94,8 @@ async fn the_code_of_a_failed_provider_says_to_try_again_and_nothing_tells_its_k
     fs::write(file.path(), KEY).unwrap();
     let mut toml = "semantic.max_retries = 0\nsemantic.allow_hosts = 'all'\n".to_owned();
     for name in ["denied", "failing"] {
-        toml += &format!(
+        let _ = write!(
+            toml,
             "semantic.providers.{name}.base_url = '{}/{name}/v1'\nsemantic.providers.{name}.api_key_file = '{}'\n\
              semantic.providers.{name}.dimensions = 3\n",
             provider.url(),

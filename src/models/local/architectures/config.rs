@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::super::json;
 use crate::error::{Result, query_err};
+use crate::models::json;
 
 /// The most that a size can be: far more than any model has, and small enough that products of two do not overflow.
 const MAX_SIZE: u64 = 1 << 31;

@@ -4,8 +4,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::json;
 use crate::error::Result;
+use crate::models::json;
 
 /// `tokenizer.json`
 #[derive(Default, Deserialize)]
