@@ -1,22 +1,23 @@
-//! JPEG: decoded by `zune-jpeg`; at a fraction of its size by `jpeg-decoder`, which has the scaled transforms.
+//! JPEG, decoded by libjpeg-turbo: the decoder of Pillow and browsers, so that pixels are the same to the bit.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use image::metadata::Orientation;
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
+use mozjpeg::{ColorSpace, Decompress, Marker};
 
 use super::{Image, Mode};
-use crate::error::{Error, Result, data_err};
+use crate::error::{Result, data_err};
 
-/// How many times larger than the size asked for a scaled image is at least: Pillow's thumbnails have the same. Of photos
-/// of 0.3 to 12 megapixels the mean difference to the whole image, resized, is 0.3 to 0.9 of 255, the worst 2.7: chroma has
-/// half the resolution already.
+/// How many times larger than the size asked for a scaled image is at least: Pillow's thumbnails have the same.
 const SCALED_MARGIN: u32 = 2;
+/// More scans than any encoder makes: each takes the time of the whole image, however few bytes it has.
+const MAX_SCANS: usize = 200;
 
 /// A JPEG file whose header was read.
 pub(super) struct Jpeg<'a> {
     bytes: &'a [u8],
-    decoder: JpegDecoder<ZCursor<&'a [u8]>>,
+    decoder: Decompress<&'a [u8]>,
+    /// The colours that the decoder is asked for: grey, RGB, or CMYK.
+    colors: ColorSpace,
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) mode: Mode,
@@ -25,35 +26,37 @@ pub(super) struct Jpeg<'a> {
 
 impl<'a> Jpeg<'a> {
     pub(super) fn open(bytes: &'a [u8]) -> Result<Self> {
-        let largest = usize::from(u16::MAX);
-        // what is odd and can be decoded is decoded; what is cut off is found by `is_whole`
-        let options =
-            DecoderOptions::new_fast().set_strict_mode(false).set_max_width(largest).set_max_height(largest);
-        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-        decoder.decode_headers().map_err(corrupt)?;
-        let (Some((width, height)), Some(color)) = (decoder.dimensions(), decoder.input_colorspace()) else {
-            return data_err!("corrupt JPEG image: no size in its header");
+        let exif = [Marker::APP(1)];
+        let decoder = unwound(|| Decompress::builder().with_markers(&exif).from_mem(bytes))?;
+        let (colors, mode) = match decoder.color_space() {
+            ColorSpace::JCS_GRAYSCALE => (ColorSpace::JCS_GRAYSCALE, Mode::L),
+            ColorSpace::JCS_RGB | ColorSpace::JCS_YCbCr => (ColorSpace::JCS_RGB, Mode::Rgb),
+            ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => (ColorSpace::JCS_CMYK, Mode::Rgb),
+            _ => {
+                let channels = decoder.components().len();
+                return data_err!("JPEG image that cannot be decoded: {channels} channels, expected 1, 3 or 4");
+            }
         };
-        let (color, mode) = match color {
-            ColorSpace::Luma => (ColorSpace::Luma, Mode::L),
-            _ => (ColorSpace::RGB, Mode::Rgb),
-        };
-        decoder.set_options(options.jpeg_set_out_colorspace(color));
-        let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+        let exif = decoder.markers().find_map(|segment| segment.data.strip_prefix(b"Exif\0\0"));
+        let orientation = exif.and_then(Orientation::from_exif_chunk);
         let side = |side| u32::try_from(side).unwrap_or(u32::MAX);
         Ok(Self {
             bytes,
-            decoder,
-            width: side(width),
-            height: side(height),
+            colors,
+            width: side(decoder.width()),
+            height: side(decoder.height()),
             mode,
             orientation: orientation.unwrap_or(Orientation::NoTransforms),
+            decoder,
         })
     }
 
-    /// The bytes a pixel that the decoder keeps beside those of the image: the coefficients of a progressive one.
+    /// The bytes a pixel that the decoder keeps beside those of the image: the coefficients of a progressive one, and
+    /// the inks of which colours are made.
     pub(super) fn kept(&self) -> usize {
-        if is_progressive(self.bytes) { size_of::<i16>() * self.mode.channels() } else { 0 }
+        let channels = self.decoder.components().len();
+        let coefficients = if is_progressive(self.bytes) { size_of::<i16>() * channels } else { 0 };
+        coefficients + if self.colors == ColorSpace::JCS_CMYK { channels } else { 0 }
     }
 
     /// By how much the sides can be divided if the image is to be resized to `width` x `height`: 1, 2, 4 or 8.
@@ -65,42 +68,60 @@ impl<'a> Jpeg<'a> {
         [8, 4, 2].into_iter().find(fits).unwrap_or(1)
     }
 
-    /// The image, its sides divided by `scale` and rounded up.
-    pub(super) fn decode(mut self, scale: u32) -> Result<Image<'static>> {
-        if !is_whole(self.bytes) {
-            return data_err!("corrupt JPEG image: truncated after {} bytes", self.bytes.len());
+    /// The image, its sides divided by `scale` (1, 2, 4 or 8) and rounded up.
+    pub(super) fn decode(self, scale: u32) -> Result<Image<'static>> {
+        let Self { bytes, mut decoder, colors, mode, .. } = self;
+        if !is_whole(bytes) {
+            return data_err!("corrupt JPEG image: truncated after {} bytes", bytes.len());
         }
-        if scale > 1
-            && let Some(image) = self.decode_scaled(scale)?
-        {
-            return Ok(image);
+        let scans = markers(bytes).filter(|marker| *marker == START_OF_SCAN).count();
+        if scans > MAX_SCANS {
+            return data_err!("JPEG image of {scans} scans is too expensive: at most {MAX_SCANS} are decoded");
         }
-        let mut pixels = vec![0; self.width as usize * self.height as usize * self.mode.bytes()];
-        self.decoder.decode_into(&mut pixels).map_err(corrupt)?;
-        Image::new(self.width, self.height, self.mode, pixels)
-    }
-
-    /// None for colours that the decoder does not convert: it decodes CMYK as such.
-    fn decode_scaled(&self, scale: u32) -> Result<Option<Image<'static>>> {
-        let corrupt = |error| Error::Data(format!("corrupt JPEG image: {error}"));
-        let mut decoder = jpeg_decoder::Decoder::new(self.bytes);
-        decoder.read_info().map_err(corrupt)?;
-        let mode = match decoder.info().map(|info| info.pixel_format) {
-            Some(jpeg_decoder::PixelFormat::L8) => Mode::L,
-            Some(jpeg_decoder::PixelFormat::RGB24) => Mode::Rgb,
-            _ => return Ok(None),
-        };
-        let side = |side: u32| u16::try_from(side.div_ceil(scale)).unwrap_or(u16::MAX);
-        let (width, height) = decoder.scale(side(self.width), side(self.height)).map_err(corrupt)?;
-        let pixels = decoder.decode().map_err(corrupt)?;
-        Image::new(u32::from(width), u32::from(height), mode, pixels).map(Some)
+        let (pixels, width, height) = unwound(|| {
+            decoder.scale(if scale > 1 { (8 / scale).max(1) as u8 } else { 8 });
+            let mut started = decoder.to_colorspace(colors)?;
+            let size = (started.width(), started.height());
+            let pixels = started.read_scanlines::<u8>()?;
+            started.finish()?;
+            Ok((pixels, size.0, size.1))
+        })?;
+        let pixels = if colors == ColorSpace::JCS_CMYK { rgb_of_inks(pixels) } else { pixels };
+        let side = |side| u32::try_from(side).unwrap_or(u32::MAX);
+        Image::new(side(width), side(height), mode, pixels)
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the parameter of map_err")]
-fn corrupt(error: zune_jpeg::errors::DecodeErrors) -> Error {
-    Error::Data(format!("corrupt JPEG image: {error}"))
+/// The result of `work`, or an error where the decoder gives up: it unwinds, without a word on the standard error.
+fn unwound<T>(work: impl FnOnce() -> std::io::Result<T>) -> Result<T> {
+    let reason = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(unwound) => match unwound.downcast::<String>() {
+            Ok(message) => message.trim_start_matches("libjpeg fatal error: ").to_owned(),
+            Err(_) => "its decoder failed".to_owned(),
+        },
+    };
+    data_err!("corrupt JPEG image: {reason}")
 }
+
+/// RGB from CMYK as Adobe's programs write it, inverted, by the formula of Pillow.
+fn rgb_of_inks(mut pixels: Vec<u8>) -> Vec<u8> {
+    let count = pixels.len() / 4;
+    for pixel in 0..count {
+        let [cyan, magenta, yellow, key] = [0, 1, 2, 3].map(|ink| u32::from(pixels[4 * pixel + ink]));
+        for (channel, ink) in [cyan, magenta, yellow].into_iter().enumerate() {
+            // a share of the light that the key lets through, divided by 255 and rounded
+            let absorbed = (255 - ink) * key + 128;
+            let light = key - ((absorbed + (absorbed >> 8)) >> 8);
+            pixels[3 * pixel + channel] = u8::try_from(light).unwrap_or(u8::MAX);
+        }
+    }
+    pixels.truncate(3 * count);
+    pixels
+}
+
+const START_OF_SCAN: u8 = 0xDA;
 
 /// True if a JPEG stream runs to its end-of-image marker. The decoders fill what is missing with grey.
 fn is_whole(bytes: &[u8]) -> bool {

@@ -101,6 +101,7 @@ pub fn bad() -> Vec<(String, Vec<u8>)> {
     for (width, height) in [(u16::MAX, u16::MAX), (16_000, 6_000), (0, 0)] {
         add(&format!("jpeg of {width}x{height}"), jpeg_header(width, height));
     }
+    add("jpeg of 300 scans", jpeg_of_scans(300));
     add("jpeg of two markers", b"\xff\xd8\xff\xd9".to_vec());
     add("tiff of a loop of directories", tiff(&[(256, 4, 1, 64), (257, 4, 1, 64)], 8));
     add("tiff of 4294967295 columns", tiff(&[(256, 4, 1, u32::MAX), (257, 4, 1, u32::MAX)], 0));
@@ -202,6 +203,13 @@ fn jpeg_header(width: u16, height: u16) -> Vec<u8> {
         b"\x01\x01\x11\x00\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\x00\x00\xff\xd9",
     ]
     .concat()
+}
+
+/// A progressive JPEG of 16 x 16 grey pixels and so many scans, which have no data.
+pub fn jpeg_of_scans(scans: usize) -> Vec<u8> {
+    let header = b"\xff\xd8\xff\xc2\x00\x0b\x08\x00\x10\x00\x10\x01\x01\x11\x00";
+    let scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x00";
+    [&header[..], &scan.repeat(scans), b"\xff\xd9"].concat()
 }
 
 /// A directory of entries (tag, type, number of values, value).

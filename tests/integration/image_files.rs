@@ -158,6 +158,21 @@ fn a_scaled_jpeg_is_close_to_the_whole_one_and_no_smaller_than_asked() {
 }
 
 #[test]
+fn what_the_jpeg_decoder_says_is_passed_on() {
+    let refused = |bytes: &[u8]| decode(bytes, None, &options()).unwrap_err().to_string();
+    assert_eq!(
+        refused(&corpus::jpeg_of_scans(300)),
+        "JPEG image of 300 scans is too expensive: at most 200 are decoded"
+    );
+    assert_eq!(
+        refused(&corpus::jpeg_of_scans(1)),
+        "corrupt JPEG image: Huffman table 0x00 was not defined"
+    );
+    let lossless = corpus::jpeg_of_scans(1).iter().map(|&byte| if byte == 0xc2 { 0xc3 } else { byte }).collect::<Vec<_>>();
+    assert_eq!(refused(&lossless), "corrupt JPEG image: Unsupported JPEG process: SOF type 0xc3");
+}
+
+#[test]
 fn formats_are_told_by_content() {
     for (name, bytes, ..) in corpus::good() {
         let (_, extension) = name.split_once('.').unwrap();
