@@ -73,6 +73,6 @@ pub(crate) fn register(ctx: &SessionContext, registry: Registry, stores: Arc<Sto
         }
     }
     let pack = Arc::new(functions::vector_to_bytes());
-    let (metric_of, scaled_decoding) = (functions::metric_of, functions::scaled_decoding);
-    planner::register(ctx, planner::Functions { twins, metric_of, scaled_decoding, pack })
+    let (metric_of, decode_resized) = (functions::metric_of, functions::decode_resized);
+    planner::register(ctx, planner::Functions { twins, metric_of, decode_resized, pack })
 }

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::error::Result;
-use crate::image::{DecodeOptions, Encoding, Format, Image, ImageFile, Mode, convert, encode, resize_to_fit};
+use crate::image::{DecodeOptions, Encoding, Format, Image, ImageFile, Mode, Resizing, convert, encode};
 use crate::image::{Filter, Fit};
 use crate::types::display::{Kind, bytes};
 use crate::types::image::ImageColumn;
@@ -33,25 +33,24 @@ impl<'a> Pictures<'a> {
     /// The image of a row in RGB or RGBA, at most as large; `None` where there is none, or none that can be decoded.
     pub fn thumbnail(&self, row: usize, width: u32, height: u32) -> Option<Image<'static>> {
         match self {
-            Self::Images(images) => small(images.image(row).ok()??, width, height),
+            Self::Images(images) => displayed(resizing(width, height).apply(images.image(row).ok()??).ok()?),
             Self::Files(files) => {
                 let bytes = bytes(*files, row).filter(|bytes| Format::of(bytes).is_some())?;
                 let file = ImageFile::open(bytes, &DecodeOptions::default()).ok()?;
-                small(file.decode(None, Some((width, height))).ok()?, width, height)
+                let resizing = resizing(width, height);
+                displayed(file.scaled_for(&resizing).decode_resized([], &resizing).ok()?)
             }
         }
     }
 }
 
-fn small(image: Image<'_>, width: u32, height: u32) -> Option<Image<'static>> {
+fn resizing(width: u32, height: u32) -> Resizing {
+    Resizing { width, height, filter: Filter::Bilinear, fit: Fit::ScaleDown }
+}
+
+fn displayed(image: Image<'_>) -> Option<Image<'static>> {
     let mode = if image.mode().has_alpha() { Mode::Rgba } else { Mode::Rgb };
-    let image = match image.width() > width || image.height() > height {
-        true => resize_to_fit(image, width, height, Filter::Bilinear, Fit::Contain).ok()?,
-        false => image,
-    };
-    let image = convert(image, mode);
-    let (width, height) = (image.width(), image.height());
-    Image::new(width, height, mode, image.into_pixels()).ok()
+    Some(convert(image, mode).into_owned())
 }
 
 /// The bytes of a PNG file.

@@ -126,7 +126,7 @@ impl Default for Settings {
             nearest_join: true,
             parquet_vectors: ParquetVectors::Packed,
             images: DecodeOptions::default(),
-            scaled_decoding: false,
+            scaled_decoding: true,
             local: LocalOptions::default(),
             files: Arc::default(),
             max_tokens_per_query: 0,

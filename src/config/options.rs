@@ -152,7 +152,7 @@ const OPTIONS: &[Entry] = &[
         "scaled_decoding",
         scaled_decoding,
         boolean,
-        "whether a JPEG that is made less than half as large is decoded at 1/2, 1/4 or 1/8 of its size: less memory and time, and pixels that are a little different"
+        "whether a JPEG that is made less than half as large is decoded at 1/2, 1/4 or 1/8 of its size: less memory and time, and pixels that differ by less than 1 of 255 in the mean"
     ),
     entry!(
         "allow_hosts",

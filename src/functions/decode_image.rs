@@ -15,7 +15,7 @@ use super::blocking::run_blocking;
 use super::described;
 use super::images::{bytes, expect_file, or_null};
 use super::{Function, FunctionContext, IMAGE_SLICE_ROWS};
-use crate::image::{ImageFile, Mode};
+use crate::image::{ImageFile, Mode, Resizing};
 use crate::inference::Running;
 use crate::planner::When;
 use crate::types::image::{ImageBuilder, ImageType};
@@ -42,20 +42,27 @@ const PARAMETERS: &[&str] = &["bytes", "mode", "on_error"];
 pub(super) struct DecodeImage {
     signature: Signature,
     context: Arc<FunctionContext>,
-    /// The size to which the images are resized, if they are.
-    at_least: Option<(u32, u32)>,
+    /// What is made of the images before anybody sees them.
+    then: Option<Resized>,
+}
+
+/// The mode to which an image is brought first, and its size.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Resized {
+    pub(super) mode: Option<Mode>,
+    pub(super) resizing: Resizing,
 }
 
 impl DecodeImage {
-    /// The same function of images that are resized to `size` and nothing else; `None` if they are already.
-    pub(super) fn at_least(&self, size: (u32, u32)) -> Option<Self> {
-        self.at_least.is_none().then(|| Self { at_least: Some(size), ..self.clone() })
+    /// The same function of images that are resized and nothing else; `None` if they are already.
+    pub(super) fn resized(&self, then: Resized) -> Option<Self> {
+        self.then.is_none().then(|| Self { then: Some(then), ..self.clone() })
     }
 }
 
 pub(super) fn function(context: &Arc<FunctionContext>) -> Function {
     let function =
-        DecodeImage { signature: signature(PARAMETERS, 1), context: Arc::clone(context), at_least: None };
+        DecodeImage { signature: signature(PARAMETERS, 1), context: Arc::clone(context), then: None };
     Function::with_twin(function, When::WithinAsync)
 }
 
@@ -83,8 +90,17 @@ impl ScalarUDFImpl for DecodeImage {
             let opened = or_null(opened, on_error).map_err(|error| arguments.error(error))?;
             let image = match opened {
                 Some(opened) => {
-                    let _reservation = running.reserve(opened.memory(mode, self.at_least))?;
-                    or_null(opened.decode(mode, self.at_least).map(Some), on_error)
+                    let opened = match &self.then {
+                        Some(then) if settings.scaled_decoding => opened.scaled_for(&then.resizing),
+                        _ => opened,
+                    };
+                    let converted = self.then.as_ref().and_then(|then| then.mode);
+                    let _reservation = running.reserve(opened.memory(converted.or(mode)))?;
+                    let image = match &self.then {
+                        Some(then) => opened.decode_resized([mode, converted], &then.resizing),
+                        None => opened.decode(mode),
+                    };
+                    or_null(image.map(Some), on_error)
                 }
                 None => Ok(None),
             };

@@ -106,10 +106,10 @@ pub(super) fn with_image<T>(
     let Some(file) = files.into_iter().flatten().next() else { return Ok(None) };
     let file = ImageFile::open(file, options)?;
     // models see RGB
-    let memory = file.memory(Some(Mode::Rgb), None);
+    let memory = file.memory(Some(Mode::Rgb));
     // the data of one row takes more than there is
     let _reservation = running.reserve(memory).map_err(|error| Error::Query(error.to_string()))?;
-    work(file.decode(None, None)?).map(Some)
+    work(file.decode(None)?).map(Some)
 }
 
 /// NULL in place of an error in the data, if errors become NULL.

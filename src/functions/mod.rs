@@ -20,6 +20,7 @@ mod cosine_distance;
 mod cosine_similarity;
 mod crop;
 mod decode_image;
+mod decode_resized;
 mod distance;
 mod download;
 mod embed_image;
@@ -46,7 +47,6 @@ mod normalize;
 mod numbers;
 mod read_blob;
 mod resize;
-mod scaled_decoding;
 mod strings;
 mod sum_vector;
 mod thumbnail;
@@ -57,12 +57,12 @@ mod vector_norm;
 mod vector_to_bytes;
 mod vectors;
 
+pub(crate) use decode_resized::decode_resized;
 pub(crate) use distance::metric_of;
 pub(crate) use functions_table::FunctionsTable;
 pub(crate) use glob::Glob;
 pub(crate) use models::ModelsTable;
 pub(crate) use read_blob::ReadBlob;
-pub(crate) use scaled_decoding::scaled_decoding;
 
 /// The parts of `ScalarUDFImpl` in which our functions do not differ: name, signature and documentation are beside
 /// the function, and the type of its result depends on more than the types of its arguments.

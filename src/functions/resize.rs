@@ -17,7 +17,7 @@ use super::images::{map_images, planned_images};
 use super::numbers::{check_whole, whole_numbers, within};
 use super::{Function, IMAGE_SLICE_ROWS};
 use crate::error::{Result as DataResult, data_err};
-use crate::image::{Filter, Fit, MAX_PIXELS, MAX_SIDE, resize_to_fit};
+use crate::image::{Filter, Fit, MAX_PIXELS, MAX_SIDE, Resizing};
 use crate::planner::When;
 use crate::types::image::ImageType;
 
@@ -26,7 +26,7 @@ const PARAMETERS: &[&str] = &["image", "width", "height", "filter", "fit"];
 
 #[user_doc(
     doc_section(label = "Image Functions"),
-    description = "The image at width x height pixels. Where the size and the mode of the images are constants, the result is an arrow.fixed_shape_tensor of shape [height, width, channels], else an image. All filters but 'nearest' are antialiased as Pillow's are; colours are weighted by alpha. With the option semantic.scaled_decoding, a JPEG that is decoded only to be made less than half as large is decoded at 1/2, 1/4 or 1/8 of its size. NULL gives NULL.",
+    description = "The image at width x height pixels. Where the size and the mode of the images are constants, the result is an arrow.fixed_shape_tensor of shape [height, width, channels], else an image. All filters but 'nearest' are antialiased as Pillow's are; colours are weighted by alpha. A JPEG that is decoded only to be made less than half as large is decoded at 1/2, 1/4 or 1/8 of its size, unless the option semantic.scaled_decoding is false, the filter 'box' or 'nearest', or the fit 'cover': pixels differ by less than 1 of 255 in the mean. NULL gives NULL.",
     syntax_example = "resize(image, width, height [, filter [, fit]])",
     sql_example = "SELECT resize(decode_image(download(path), 'RGB'), 288, 288) AS image FROM glob('photos/*')",
     argument(name = "image", description = "A decoded image."),
@@ -105,7 +105,7 @@ impl ScalarUDFImpl for Resize {
             let (width, height) =
                 (within(width, "width", 1, MAX_SIDE)?, within(height, "height", 1, MAX_SIDE)?);
             check_pixels(width, height)?;
-            resize_to_fit(image, width, height, filter, fit).map(Some)
+            Resizing { width, height, filter, fit }.apply(image).map(Some)
         })
     }
 }

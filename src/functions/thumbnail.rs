@@ -16,7 +16,7 @@ use super::described;
 use super::images::{map_images, planned_images};
 use super::numbers::{check_whole, whole_numbers, within};
 use super::{Function, IMAGE_SLICE_ROWS};
-use crate::image::{MAX_SIDE, thumbnail};
+use crate::image::{MAX_SIDE, Resizing};
 use crate::planner::When;
 use crate::types::image::ImageType;
 
@@ -25,7 +25,7 @@ const PARAMETERS: &[&str] = &["image", "max_side"];
 
 #[user_doc(
     doc_section(label = "Image Functions"),
-    description = "The image with its longer side at most max_side pixels and its aspect ratio kept, by cubic interpolation, antialiased; a smaller image as it is. The option semantic.scaled_decoding is as in resize. NULL gives NULL.",
+    description = "The image with its longer side at most max_side pixels and its aspect ratio kept, by cubic interpolation, antialiased; a smaller image as it is. JPEGs are decoded as for resize. NULL gives NULL.",
     syntax_example = "thumbnail(image, max_side)",
     sql_example = "SELECT encode_image(thumbnail(decode_image(download(path), 'RGB'), 128), 'jpeg') FROM glob('photos/*')",
     argument(name = "image", description = "A decoded image."),
@@ -57,7 +57,7 @@ impl ScalarUDFImpl for Thumbnail {
         let arguments = Arguments::evaluated(NAME, PARAMETERS, &args);
         let sides = whole_numbers(&args, 1)?;
         map_images(&args, &arguments, |row, image| match sides[row] {
-            Some(side) => thumbnail(image, within(side, "max_side", 1, MAX_SIDE)?).map(Some),
+            Some(side) => Resizing::thumbnail(within(side, "max_side", 1, MAX_SIDE)?).apply(image).map(Some),
             None => Ok(None),
         })
     }

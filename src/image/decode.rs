@@ -11,8 +11,9 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError};
 
 use super::jpeg::Jpeg;
+use super::resize::Part;
 use super::webp::WebP;
-use super::{DecodeOptions, Format, Image, Mode, convert, dynamic, ico, orientation};
+use super::{DecodeOptions, Format, Image, Mode, Resizing, convert, dynamic, ico, orientation};
 use crate::error::{Error, Result, data_err};
 
 /// An image file whose header was read, within the limits.
@@ -22,6 +23,8 @@ pub struct ImageFile<'a> {
     header: Header,
     orientation: Orientation,
     codec: Codec<'a>,
+    /// By how much the sides are divided.
+    scale: u32,
 }
 
 /// What the header of an image file says.
@@ -87,7 +90,7 @@ impl<'a> ImageFile<'a> {
         let swapped = orientation::swaps_sides(applied);
         let (width, height) = if swapped { (height, width) } else { (width, height) };
         let header = Header { format, width, height, mode, orientation: oriented.to_exif() };
-        Ok(Self { header, orientation: applied, codec })
+        Ok(Self { header, orientation: applied, codec, scale: 1 })
     }
 
     /// What the header says.
@@ -96,12 +99,26 @@ impl<'a> ImageFile<'a> {
         &self.header
     }
 
+    /// The same file, decoded no larger than it needs to be for [`Self::decode_resized`]: a much larger JPEG at 1/2, 1/4 or
+    /// 1/8 of its size, which takes less time and memory.
+    #[must_use]
+    pub fn scaled_for(mut self, resizing: &Resizing) -> Self {
+        let least = resizing.least_size(self.header.width, self.header.height);
+        if let (Codec::Jpeg(jpeg), Some((width, height))) = (&self.codec, least) {
+            self.scale = match orientation::swaps_sides(self.orientation) {
+                true => jpeg.scale(height, width),
+                false => jpeg.scale(width, height),
+            };
+        }
+        self
+    }
+
     /// About the most bytes that decoding takes: the pixels, in the mode of the file and in the one asked for, and what
     /// the codec keeps.
     #[must_use]
-    pub fn memory(&self, mode: Option<Mode>, at_least: Option<(u32, u32)>) -> usize {
-        let scale = self.scale(at_least);
-        let pixels = (self.header.width / scale) as usize * (self.header.height / scale) as usize;
+    pub fn memory(&self, mode: Option<Mode>) -> usize {
+        let side = |side: u32| side.div_ceil(self.scale) as usize;
+        let pixels = side(self.header.width) * side(self.header.height);
         let converted = mode.filter(|mode| *mode != self.header.mode).map_or(0, Mode::bytes);
         let kept = match &self.codec {
             Codec::Jpeg(jpeg) => jpeg.kept(),
@@ -113,13 +130,9 @@ impl<'a> ImageFile<'a> {
         pixels.saturating_mul(2 * self.header.mode.bytes() + converted).saturating_add(kept)
     }
 
-    /// The pixels, turned as the options say, in `mode` or in that of the file.
-    ///
-    /// Where the image is only to be resized to a size `at_least`, a much larger JPEG is decoded at 1/2, 1/4 or 1/8 of
-    /// its size. A truncated file is an error.
-    pub fn decode(self, mode: Option<Mode>, at_least: Option<(u32, u32)>) -> Result<Image<'static>> {
-        let scale = self.scale(at_least);
-        let Self { header, orientation, codec } = self;
+    /// The pixels, turned as the options say, in `mode` or in that of the file. A truncated file is an error.
+    pub fn decode(self, mode: Option<Mode>) -> Result<Image<'static>> {
+        let Self { header, orientation, codec, scale } = self;
         let image = guarded(header.format, || match codec {
             Codec::Jpeg(jpeg) => jpeg.decode(scale),
             Codec::WebP(webp) => webp.decode(),
@@ -134,20 +147,27 @@ impl<'a> ImageFile<'a> {
         })
     }
 
-    fn scale(&self, at_least: Option<(u32, u32)>) -> u32 {
-        match (&self.codec, at_least) {
-            (Codec::Jpeg(jpeg), Some((width, height))) => match orientation::swaps_sides(self.orientation) {
-                true => jpeg.scale(height, width),
-                false => jpeg.scale(width, height),
-            },
-            _ => 1,
-        }
+    /// The image, brought to one of the modes after the other, then resized.
+    pub fn decode_resized(
+        self,
+        modes: impl IntoIterator<Item = Option<Mode>>,
+        resizing: &Resizing,
+    ) -> Result<Image<'static>> {
+        let (size, scale) =
+            ((f64::from(self.header.width), f64::from(self.header.height)), f64::from(self.scale));
+        let (from_right, from_below) = orientation::reverses(self.orientation);
+        let image = modes.into_iter().flatten().fold(self.decode(None)?, convert);
+        // the last pixels, of which the image takes a part where its sides were rounded up, may have come first
+        let (width, height) = (size.0 / scale, size.1 / scale);
+        let left = if from_right { f64::from(image.width) - width } else { 0.0 };
+        let top = if from_below { f64::from(image.height) - height } else { 0.0 };
+        resizing.apply_to_scaled(image, size, Part { left, top, width, height })
     }
 }
 
 /// The image in the bytes of a file, see [`ImageFile`].
 pub fn decode(bytes: &[u8], mode: Option<Mode>, options: &DecodeOptions) -> Result<Image<'static>> {
-    ImageFile::open(bytes, options)?.decode(mode, None)
+    ImageFile::open(bytes, options)?.decode(mode)
 }
 
 /// So many bytes may the metadata of a PNG file have, more than the file.

@@ -7,8 +7,6 @@ use mozjpeg::{ColorSpace, Decompress, Marker};
 use super::{Image, Mode};
 use crate::error::{Result, data_err};
 
-/// How many times larger than the size asked for a scaled image is at least: Pillow's thumbnails have the same.
-const SCALED_MARGIN: u32 = 2;
 /// More scans than any encoder makes: each takes the time of the whole image, however few bytes it has.
 const MAX_SCANS: usize = 200;
 
@@ -34,7 +32,9 @@ impl<'a> Jpeg<'a> {
             ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => (ColorSpace::JCS_CMYK, Mode::Rgb),
             _ => {
                 let channels = decoder.components().len();
-                return data_err!("JPEG image that cannot be decoded: {channels} channels, expected 1, 3 or 4");
+                return data_err!(
+                    "JPEG image that cannot be decoded: {channels} channels, expected 1, 3 or 4"
+                );
             }
         };
         let exif = decoder.markers().find_map(|segment| segment.data.strip_prefix(b"Exif\0\0"));
@@ -59,12 +59,9 @@ impl<'a> Jpeg<'a> {
         coefficients + if self.colors == ColorSpace::JCS_CMYK { channels } else { 0 }
     }
 
-    /// By how much the sides can be divided if the image is to be resized to `width` x `height`: 1, 2, 4 or 8.
+    /// By how much the sides can be divided if the image is to have `width` x `height` pixels or more: 1, 2, 4 or 8.
     pub(super) fn scale(&self, width: u32, height: u32) -> u32 {
-        let fits = |scale: &u32| {
-            self.width / scale >= width.saturating_mul(SCALED_MARGIN)
-                && self.height / scale >= height.saturating_mul(SCALED_MARGIN)
-        };
+        let fits = |scale: &u32| self.width / scale >= width && self.height / scale >= height;
         [8, 4, 2].into_iter().find(fits).unwrap_or(1)
     }
 
@@ -76,7 +73,9 @@ impl<'a> Jpeg<'a> {
         }
         let scans = markers(bytes).filter(|marker| *marker == START_OF_SCAN).count();
         if scans > MAX_SCANS {
-            return data_err!("JPEG image of {scans} scans is too expensive: at most {MAX_SCANS} are decoded");
+            return data_err!(
+                "JPEG image of {scans} scans is too expensive: at most {MAX_SCANS} are decoded"
+            );
         }
         let (pixels, width, height) = unwound(|| {
             decoder.scale(if scale > 1 { (8 / scale).max(1) as u8 } else { 8 });

@@ -22,7 +22,7 @@ pub use convert::convert;
 pub use crop::{crop, crop_center};
 pub use decode::{Header, ImageFile, decode};
 pub use encode::{Encoding, encode};
-pub use fit::{Fit, resize_to_fit, thumbnail};
+pub use fit::{Fit, Resizing};
 pub use format::Format;
 pub use limits::{DecodeOptions, Limits, MAX_PIXELS, MAX_SIDE};
 pub use mode::{Depth, Mode};

@@ -15,6 +15,17 @@ pub(super) fn swaps_sides(orientation: Orientation) -> bool {
     )
 }
 
+/// Whether the orientation brings the right edge of what is seen from the left or the top of what is stored, and whether
+/// the lower one.
+pub(super) fn reverses(orientation: Orientation) -> (bool, bool) {
+    match orientation {
+        Orientation::NoTransforms | Orientation::Rotate90FlipH => (false, false),
+        Orientation::FlipHorizontal | Orientation::Rotate90 => (true, false),
+        Orientation::FlipVertical | Orientation::Rotate270 => (false, true),
+        Orientation::Rotate180 | Orientation::Rotate270FlipH => (true, true),
+    }
+}
+
 /// The image as it is to be seen.
 pub(super) fn apply(image: Image<'static>, orientation: Orientation) -> Result<Image<'static>> {
     if orientation == Orientation::NoTransforms {

@@ -42,29 +42,57 @@ impl std::str::FromStr for Filter {
 /// The image at exactly `width` x `height` pixels; its aspect ratio is not kept. Colours are weighted by alpha.
 /// An image that already has the size is returned as it is.
 pub fn resize(image: Image<'_>, width: u32, height: u32, filter: Filter) -> Result<Image<'_>> {
-    if (image.width, image.height) == (width, height) {
+    let all = Part::all(&image);
+    resize_part(image, all, width, height, filter)
+}
+
+/// A rectangle of an image, in pixels and fractions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Part {
+    pub(super) left: f64,
+    pub(super) top: f64,
+    pub(super) width: f64,
+    pub(super) height: f64,
+}
+
+impl Part {
+    pub(super) fn all(image: &Image<'_>) -> Self {
+        Self { left: 0.0, top: 0.0, width: f64::from(image.width), height: f64::from(image.height) }
+    }
+}
+
+/// A part of the image, resized.
+pub(super) fn resize_part(
+    image: Image<'_>,
+    part: Part,
+    width: u32,
+    height: u32,
+    filter: Filter,
+) -> Result<Image<'_>> {
+    if (image.width, image.height) == (width, height) && part == Part::all(&image) {
         return Ok(image);
     }
+    let target = Target { part, width, height, filter };
     // the kernels read wider channels at even addresses, which a column does not promise
     let pixels = match image.mode.depth() {
-        Depth::U8 => resize_samples(image.pixels(), &image, width, height, filter),
-        Depth::U16 => {
-            resize_samples(bytemuck::cast_slice(&samples::<u16>(&image)), &image, width, height, filter)
-        }
-        Depth::F32 => {
-            resize_samples(bytemuck::cast_slice(&samples::<f32>(&image)), &image, width, height, filter)
-        }
+        Depth::U8 => resize_samples(image.pixels(), &image, target),
+        Depth::U16 => resize_samples(bytemuck::cast_slice(&samples::<u16>(&image)), &image, target),
+        Depth::F32 => resize_samples(bytemuck::cast_slice(&samples::<f32>(&image)), &image, target),
     };
     Image::new(width, height, image.mode, pixels?)
 }
 
-fn resize_samples(
-    pixels: &[u8],
-    image: &Image<'_>,
+/// Which part of an image becomes how large, and how.
+#[derive(Clone, Copy)]
+struct Target {
+    part: Part,
     width: u32,
     height: u32,
     filter: Filter,
-) -> Result<Vec<u8>> {
+}
+
+fn resize_samples(pixels: &[u8], image: &Image<'_>, target: Target) -> Result<Vec<u8>> {
+    let Target { part, width, height, filter } = target;
     let pixel_type = match image.mode {
         Mode::L => PixelType::U8,
         Mode::La => PixelType::U8x2,
@@ -89,9 +117,9 @@ fn resize_samples(
         Filter::Lanczos3 => ResizeAlg::Convolution(FilterType::Lanczos3),
         Filter::Box => ResizeAlg::Convolution(FilterType::Box),
     };
-    Resizer::new()
-        .resize(&source, &mut target, &ResizeOptions::new().resize_alg(algorithm))
-        .map_err(|e| failed(&e))?;
+    let options =
+        ResizeOptions::new().resize_alg(algorithm).crop(part.left, part.top, part.width, part.height);
+    Resizer::new().resize(&source, &mut target, &options).map_err(|e| failed(&e))?;
     Ok(target.into_vec())
 }
 

@@ -12,7 +12,7 @@
 //! | 5 | `semantic.drop_inferred` | optimizer | after predicates were pushed into joins, before the calls are moved |
 //! | 6 | `semantic.extract_async` | optimizer, last that moves expressions | the rules before it merge projections and push predicates through them |
 //! | 7 | `semantic.check_async` | optimizer, last | sees what will be planned physically |
-//! | 8 | `semantic.scaled_decode` | physical optimizer, first | sees the calls that the next rule takes |
+//! | 8 | `semantic.decode_resized` | physical optimizer, first | sees the calls that the next rule takes |
 //! | 9 | `semantic.stream_async` | physical optimizer, second | the physical rules after it ask the operator what it keeps |
 //! | 10 | `semantic.nearest_join` | physical optimizer, third | the physical rules after it move the sides of a join |
 //!
@@ -28,6 +28,7 @@
 
 mod calls;
 mod check_async;
+mod decode_resized;
 mod drop_inferred;
 mod evaluate_constants;
 mod extract_async;
@@ -37,7 +38,6 @@ pub mod named_arguments;
 mod nearest_join;
 mod pack_vectors;
 mod physical_rules;
-mod scaled_decode;
 mod schema;
 mod stream_async;
 #[cfg(test)]
@@ -50,11 +50,11 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
+pub use decode_resized::ResizedDecoding;
 pub use lower_to_sync::{SyncTwin, When};
 pub use nearest_join::MetricOf;
 #[cfg(feature = "shell")]
 pub(crate) use physical_rules::append_physical_rule;
-pub use scaled_decode::ScaledDecoding;
 
 use check_async::CheckAsync;
 use drop_inferred::DropInferred;
@@ -71,8 +71,8 @@ pub struct Functions {
     pub twins: Vec<SyncTwin>,
     /// Which functions are distances.
     pub metric_of: MetricOf,
-    /// Makes calls that decode an image only to make it much smaller decode less of it.
-    pub scaled_decoding: ScaledDecoding,
+    /// Makes calls that decode an image only to resize it do both at once.
+    pub decode_resized: ResizedDecoding,
     /// Makes bytes of a vector.
     pub pack: Arc<ScalarUDF>,
 }
@@ -91,8 +91,8 @@ pub fn is_registered(ctx: &SessionContext) -> bool {
 /// Calling it again replaces the twins and installs nothing twice. The first call rebuilds the session's state, which
 /// forgets statements that were prepared before.
 pub fn register(ctx: &SessionContext, functions: Functions) -> Result<()> {
-    let Functions { twins, metric_of, scaled_decoding, pack } = functions;
-    physical_rules::register(ctx, metric_of, scaled_decoding);
+    let Functions { twins, metric_of, decode_resized, pack } = functions;
+    physical_rules::register(ctx, metric_of, decode_resized);
     let state = ctx.state_ref();
     state.write().config_mut().options_mut().extensions.insert(Twins::new(twins));
     if is_registered(ctx) {

@@ -6,14 +6,14 @@ use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder}
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::prelude::SessionContext;
 
+use super::decode_resized::{DecodeResized, ResizedDecoding};
 use super::nearest_join::{MetricOf, NearestJoin};
-use super::scaled_decode::{ScaledDecode, ScaledDecoding};
 use super::stream_async::StreamAsync;
 
 /// Puts our rules before all physical rules of `ctx`, if they are not there.
-pub(super) fn register(ctx: &SessionContext, metric_of: MetricOf, scaled_decoding: ScaledDecoding) {
+pub(super) fn register(ctx: &SessionContext, metric_of: MetricOf, decode_resized: ResizedDecoding) {
     let ours: [Rule; 3] =
-        [Arc::new(ScaledDecode(scaled_decoding)), Arc::new(StreamAsync), Arc::new(NearestJoin(metric_of))];
+        [Arc::new(DecodeResized(decode_resized)), Arc::new(StreamAsync), Arc::new(NearestJoin(metric_of))];
     change(ctx, |rules| {
         let registered = rules.iter().any(|rule| rule.name() == StreamAsync::NAME);
         (!registered).then(|| ours.into_iter().chain(rules.iter().cloned()).collect())

@@ -3,7 +3,8 @@ use std::time::{Duration, Instant};
 
 use datafusion_semantic::Error;
 use datafusion_semantic::image::{
-    DecodeOptions, Encoding, Filter, Format, Image, ImageFile, Limits, Mode, convert, decode, encode, resize,
+    DecodeOptions, Encoding, Filter, Fit, Format, Image, ImageFile, Limits, Mode, Resizing, convert, decode,
+    encode,
 };
 
 use crate::corpus;
@@ -137,24 +138,36 @@ fn the_orientation_is_applied_or_kept() {
 }
 
 #[test]
-fn a_scaled_jpeg_is_close_to_the_whole_one_and_no_smaller_than_asked() {
+fn a_jpeg_is_decoded_at_a_fraction_of_its_size_and_gives_the_same() {
+    // sides that no fraction divides
     let whole =
         encode(corpus::picture(1603, 1201, Mode::Rgb), Encoding::new("jpeg", Some(90)).unwrap()).unwrap();
-    for orientation in [1, 6] {
+    let mut memory = vec![];
+    for (orientation, fit) in
+        (1..=8).flat_map(|o| [Fit::Stretch, Fit::Contain, Fit::Pad, Fit::ScaleDown].map(|fit| (o, fit)))
+    {
         let jpeg = corpus::with_exif(&whole, &corpus::orientation(orientation));
-        let open = || ImageFile::open(&jpeg, &options()).unwrap();
-        let sizes = [(900, 700), (400, 300), (200, 150), (20, 20)].map(|(width, height)| {
-            let size = if orientation == 6 { (height, width) } else { (width, height) };
-            let image = open().decode(None, Some(size)).unwrap();
-            (image.width().max(image.height()), image.width().min(image.height()))
-        });
-        assert_eq!(sizes, [(1603, 1201), (802, 601), (401, 301), (201, 151)]);
-        assert!(open().memory(None, Some((20, 20))) * 50 < open().memory(None, None));
-        let small = |image| resize(image, 40, 30, Filter::Bilinear).unwrap();
-        let scaled = small(open().decode(None, Some((40, 30))).unwrap());
-        let difference = difference(&scaled, &small(open().decode(None, None).unwrap()));
-        assert!(difference <= 1.0, "{difference}");
+        for side in [400, 199, 97, 30] {
+            let resizing = Resizing { width: side, height: side, filter: Filter::Bicubic, fit };
+            let file = || ImageFile::open(&jpeg, &options()).unwrap();
+            let small = file().scaled_for(&resizing);
+            memory.push(file().memory(None) / small.memory(None));
+            let small = small.decode_resized([], &resizing).unwrap();
+            let expected = resizing.apply(file().decode(None).unwrap()).unwrap();
+            assert_eq!((small.width(), small.height()), (expected.width(), expected.height()));
+            let difference = difference(&small, &expected);
+            assert!(difference <= 1.0, "{fit:?} {orientation} {side}: {difference}");
+        }
     }
+    assert_eq!((memory.iter().min(), memory.iter().max()), (Some(&1), Some(&63)));
+    let of_filter = |filter, fit| {
+        let resizing = Resizing { width: 30, height: 30, filter, fit };
+        ImageFile::open(&whole, &options()).unwrap().scaled_for(&resizing).memory(None)
+    };
+    let unscaled = of_filter(Filter::Box, Fit::Stretch);
+    assert_eq!(unscaled, ImageFile::open(&whole, &options()).unwrap().memory(None));
+    assert_eq!(unscaled, of_filter(Filter::Nearest, Fit::Stretch));
+    assert_eq!(unscaled, of_filter(Filter::Bilinear, Fit::Cover));
 }
 
 #[test]
@@ -166,9 +179,12 @@ fn what_the_jpeg_decoder_says_is_passed_on() {
     );
     assert_eq!(
         refused(&corpus::jpeg_of_scans(1)),
-        "corrupt JPEG image: Huffman table 0x00 was not defined"
+        "corrupt JPEG image: Quantization table 0x00 was not defined"
     );
-    let lossless = corpus::jpeg_of_scans(1).iter().map(|&byte| if byte == 0xc2 { 0xc3 } else { byte }).collect::<Vec<_>>();
+    let lossless = corpus::jpeg_of_scans(1)
+        .iter()
+        .map(|&byte| if byte == 0xc2 { 0xc3 } else { byte })
+        .collect::<Vec<_>>();
     assert_eq!(refused(&lossless), "corrupt JPEG image: Unsupported JPEG process: SOF type 0xc3");
 }
 

@@ -35,7 +35,7 @@ fn functions(twins: Vec<SyncTwin>) -> Functions {
     Functions {
         twins,
         metric_of: |_| None,
-        scaled_decoding: |_, _| Ok(None),
+        decode_resized: |_| Ok(None),
         pack: Arc::new(crate::functions::vector_to_bytes()),
     }
 }

@@ -82,6 +82,6 @@ async fn the_rest_of_the_session_stays() {
     assert!(state.config_options().catalog.create_default_catalog_and_schema);
     assert_eq!(state.session_id(), id);
     let names: Vec<_> = state.physical_optimizers().iter().map(|rule| rule.name().to_owned()).collect();
-    assert_eq!(names[..3], ["semantic.scaled_decode", "semantic.stream_async", "semantic.nearest_join"]);
+    assert_eq!(names[..3], ["semantic.decode_resized", "semantic.stream_async", "semantic.nearest_join"]);
     assert_eq!(names.len(), SessionContext::new().state().physical_optimizers().len() + 3);
 }

@@ -1,8 +1,7 @@
-//! Decodes a JPEG at a fraction of its size where only a much smaller image is made of it.
+//! Resizes images while they are decoded, where nothing else is made of them.
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::Schema;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -12,40 +11,29 @@ use datafusion::physical_plan::async_func::AsyncFuncExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
 use super::stream_async::calls;
-use crate::config::SemanticOptions;
 
-/// The same call, over columns of the schema, of an image that is decoded no larger than it needs; `None` where an
-/// expression does not resize what it decodes, or not to a size that is known at plan time.
-pub type ScaledDecoding = fn(&Arc<dyn PhysicalExpr>, &Schema) -> Result<Option<Arc<dyn PhysicalExpr>>>;
+/// The same call, of an image that is decoded at the size of its result; `None` where an expression does not resize what
+/// it decodes, or not to a size that is known at plan time.
+pub type ResizedDecoding = fn(&Arc<dyn PhysicalExpr>) -> Result<Option<Arc<dyn PhysicalExpr>>>;
 
-/// The rule `semantic.scaled_decode`, where the option `semantic.scaled_decoding` is set.
+/// The rule `semantic.decode_resized`: no column of whole images is made, and a JPEG may be decoded at a fraction of its
+/// size.
 ///
 /// It is physical, so that no other rule has to tell two decodings of a file apart, and before `semantic.stream_async`,
 /// which takes the calls out of DataFusion's operator. Images are decoded inside async calls alone.
 #[derive(Debug)]
-pub(super) struct ScaledDecode(pub(super) ScaledDecoding);
+pub(super) struct DecodeResized(pub(super) ResizedDecoding);
 
-impl PhysicalOptimizerRule for ScaledDecode {
+impl PhysicalOptimizerRule for DecodeResized {
     fn name(&self) -> &'static str {
-        "semantic.scaled_decode"
+        "semantic.decode_resized"
     }
 
     fn schema_check(&self) -> bool {
         true
     }
 
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        options: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        if options
-            .extensions
-            .get::<SemanticOptions>()
-            .is_none_or(|options| !options.settings().scaled_decoding)
-        {
-            return Ok(plan);
-        }
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| {
             if !node.is::<AsyncFuncExec>() {
                 return Ok(Transformed::no(node));
@@ -54,15 +42,15 @@ impl PhysicalOptimizerRule for ScaledDecode {
             let schema = input.schema();
             let mut changed = false;
             let calls = calls(&node)?.into_iter().map(|call| {
-                let scaled = Arc::clone(&call.func).transform_up(|expr| match (self.0)(&expr, &schema)? {
-                    Some(scaled) => Ok(Transformed::yes(scaled)),
+                let resized = Arc::clone(&call.func).transform_up(|expr| match (self.0)(&expr)? {
+                    Some(resized) => Ok(Transformed::yes(resized)),
                     None => Ok(Transformed::no(expr)),
                 })?;
-                if !scaled.transformed {
+                if !resized.transformed {
                     return Ok(call);
                 }
                 changed = true;
-                AsyncFuncExpr::try_new(call.name().to_owned(), scaled.data, &schema).map(Arc::new)
+                AsyncFuncExpr::try_new(call.name().to_owned(), resized.data, &schema).map(Arc::new)
             });
             let calls = calls.collect::<Result<Vec<_>>>()?;
             if !changed {
