@@ -33,12 +33,14 @@ impl<'a> Pictures<'a> {
     /// The image of a row in RGB or RGBA, at most as large; `None` where there is none, or none that can be decoded.
     pub fn thumbnail(&self, row: usize, width: u32, height: u32) -> Option<Image<'static>> {
         match self {
-            Self::Images(images) => displayed(resizing(width, height).apply(images.image(row).ok()??).ok()?),
+            Self::Images(images) => {
+                Some(displayed(resizing(width, height).apply(images.image(row).ok()??).ok()?))
+            }
             Self::Files(files) => {
                 let bytes = bytes(*files, row).filter(|bytes| Format::of(bytes).is_some())?;
                 let file = ImageFile::open(bytes, &DecodeOptions::default()).ok()?;
                 let resizing = resizing(width, height);
-                displayed(file.scaled_for(&resizing).decode_resized([], &resizing).ok()?)
+                Some(displayed(file.scaled_for(&resizing).decode_resized([], &resizing).ok()?))
             }
         }
     }
@@ -48,9 +50,9 @@ fn resizing(width: u32, height: u32) -> Resizing {
     Resizing { width, height, filter: Filter::Bilinear, fit: Fit::ScaleDown }
 }
 
-fn displayed(image: Image<'_>) -> Option<Image<'static>> {
+fn displayed(image: Image<'_>) -> Image<'static> {
     let mode = if image.mode().has_alpha() { Mode::Rgba } else { Mode::Rgb };
-    Some(convert(image, mode).into_owned())
+    convert(image, mode).into_owned()
 }
 
 /// The bytes of a PNG file.

@@ -78,7 +78,7 @@ impl<'a> Jpeg<'a> {
             );
         }
         let (pixels, width, height) = unwound(|| {
-            decoder.scale(if scale > 1 { (8 / scale).max(1) as u8 } else { 8 });
+            decoder.scale(u8::try_from(8 / scale.clamp(1, 8)).unwrap_or(8));
             let mut started = decoder.to_colorspace(colors)?;
             let size = (started.width(), started.height());
             let pixels = started.read_scanlines::<u8>()?;
