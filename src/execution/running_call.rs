@@ -282,11 +282,6 @@ impl RunningCall {
         values.collect()
     }
 
-    /// Whether the function does nothing but compute.
-    pub(super) fn waits_for_nothing(&self) -> bool {
-        self.body.is_some()
-    }
-
     fn function_args(&self, args: Vec<ColumnarValue>, number_rows: usize) -> ScalarFunctionArgs {
         ScalarFunctionArgs {
             args,

@@ -20,7 +20,6 @@ use super::query::Query;
 use super::running_call::RunningCall;
 use super::size::size;
 use super::slices::{Limits, Slices};
-use crate::pixels;
 
 /// The first slices have this part of the rows that later ones may have, until it is known what a row takes: so the
 /// first rows come early, and what stops after a few rows has not paid for many.
@@ -38,8 +37,6 @@ pub(super) struct CallStream {
     in_flight: VecDeque<InFlight>,
     /// The most rows of a slice.
     max_rows: usize,
-    /// The most slices in flight.
-    max_slices: usize,
     /// How many slices have ended.
     finished: u32,
     /// What the results of a row take: by their types, then by the last slice, or half of what it was before if that
@@ -64,10 +61,6 @@ impl CallStream {
         metrics: BaselineMetrics,
     ) -> Self {
         let result_bytes = calls.iter().map(|call| call.result_bytes()).sum();
-        let max_slices = query.settings().slices_in_flight;
-        // more than there are threads for would only hold memory
-        let computed = calls.iter().all(|call| call.waits_for_nothing());
-        let max_slices = if computed { max_slices.min(pixels::threads() + 1) } else { max_slices };
         Self {
             input,
             input_ended: false,
@@ -77,7 +70,6 @@ impl CallStream {
             waiting: Slices::default(),
             in_flight: VecDeque::new(),
             max_rows,
-            max_slices,
             finished: 0,
             result_bytes,
             memory,
@@ -105,7 +97,7 @@ impl CallStream {
 
     /// Starts slices while there may be more in flight, and reads input for them.
     fn fill(&mut self, context: &mut Context<'_>) -> Result<()> {
-        while self.in_flight.len() < self.max_slices {
+        while self.in_flight.len() < self.query.settings().slices_in_flight {
             let limits = self.limits();
             if self.waiting.is_full(limits) || (self.input_ended && !self.waiting.is_empty()) {
                 if !self.start(limits)? {
