@@ -1,8 +1,6 @@
 //! The error of the rooms that do not know `DataFusion`: models, images, vectors, files.
 use std::fmt;
 
-use datafusion::common::DataFusionError;
-
 /// Result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -56,16 +54,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-impl From<Error> for DataFusionError {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Query(message) => Self::Plan(message),
-            Error::Data(message) => Self::Execution(message),
-            error @ (Error::Unavailable(_) | Error::NotHere { .. }) => Self::External(Box::new(error)),
-        }
-    }
-}
 
 /// `Err(Error::Query(format!(..)))`
 macro_rules! query_err {

@@ -30,6 +30,7 @@ mod blocking;
 #[cfg(feature = "shell")]
 pub mod cli;
 pub mod config;
+mod datafusion_error;
 mod error;
 pub mod execution;
 mod functions;

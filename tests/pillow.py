@@ -54,6 +54,11 @@ def files(folder):
         ("L16.tiff", deep, {}),
         *((f"RGB-{c}.tiff", rgb, {"compression": c}) for c in ("tiff_lzw", "tiff_adobe_deflate", "packbits")),
         ("1-fax.tiff", grey.convert("1"), {"compression": "group4"}),
+        ("1.tiff", grey.convert("1"), {"compression": "tiff_lzw"}),
+        ("P.tiff", rgb.quantize(200), {}),
+        ("P-lzw.tiff", rgb.quantize(16), {"compression": "tiff_lzw"}),
+        ("LA.tiff", la, {}),
+        ("RGBA-predicted.tiff", rgba, {"compression": "tiff_lzw", "tiffinfo": {317: 2}}),
         ("RGB-tiles.tiff", rgb, {"tiffinfo": {322: 64, 323: 64}, "compression": "tiff_lzw"}),
         ("CMYK.tiff", cmyk, {}),
         ("L.bmp", grey, {}),
@@ -79,6 +84,7 @@ def files(folder):
         ("lossy-alpha.webp", rgba, {"quality": 80}),
         ("frames.webp", rgb, {"save_all": True, "append_images": [rgb.rotate(90).resize(rgb.size)], "duration": 100}),
         ("jpeg.tiff", grey, {"compression": "jpeg"}),
+        ("jpeg-RGB.tiff", rgb, {"compression": "jpeg"}),
     ]
     for exact, made in ((True, lossless), (False, lossy)):
         for name, image, options in made:

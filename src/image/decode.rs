@@ -6,12 +6,12 @@ use image::codecs::bmp::BmpDecoder;
 use image::codecs::gif::GifDecoder;
 use image::codecs::ico::IcoDecoder;
 use image::codecs::png::PngDecoder;
-use image::codecs::tiff::TiffDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError};
 
 use super::jpeg::Jpeg;
 use super::resize::Part;
+use super::tiff::Tiff;
 use super::webp::WebP;
 use super::{DecodeOptions, Format, Image, Mode, Resizing, convert, dynamic, ico, orientation};
 use crate::error::{Error, Result, data_err};
@@ -45,6 +45,7 @@ pub struct Header {
 enum Codec<'a> {
     Jpeg(Box<Jpeg<'a>>),
     WebP(WebP<'a>),
+    Tiff(Box<Tiff<'a>>),
     Other(Box<dyn ImageDecoder + 'a>),
 }
 
@@ -74,6 +75,11 @@ impl<'a> ImageFile<'a> {
                 let webp = WebP::open(bytes)?;
                 let (width, height, mode, oriented) = (webp.width, webp.height, webp.mode, webp.orientation);
                 (Codec::WebP(webp), width, height, mode, oriented)
+            }
+            Format::Tiff => {
+                let tiff = Tiff::open(bytes, codec_memory(options))?;
+                let (width, height, mode, oriented) = (tiff.width, tiff.height, tiff.mode, tiff.orientation);
+                (Codec::Tiff(Box::new(tiff)), width, height, mode, oriented)
             }
             _ => {
                 let mut decoder = open_other(format, bytes, options)?;
@@ -123,7 +129,7 @@ impl<'a> ImageFile<'a> {
         let kept = match &self.codec {
             Codec::Jpeg(jpeg) => jpeg.kept(),
             Codec::WebP(webp) => webp.kept(),
-            Codec::Other(_) => 0,
+            Codec::Tiff(_) | Codec::Other(_) => 0,
         };
         // at whatever scale
         let kept = kept.saturating_mul(self.header.width as usize * self.header.height as usize);
@@ -136,6 +142,7 @@ impl<'a> ImageFile<'a> {
         let image = guarded(header.format, || match codec {
             Codec::Jpeg(jpeg) => jpeg.decode(scale),
             Codec::WebP(webp) => webp.decode(),
+            Codec::Tiff(tiff) => tiff.decode(),
             Codec::Other(decoder) => DynamicImage::from_decoder(decoder)
                 .map_err(|error| corrupt(header.format, error))
                 .and_then(Image::from_dynamic),
@@ -182,7 +189,6 @@ fn open_other<'a>(
     let reader = Cursor::new(bytes);
     let decoder = match format {
         Format::Png => open_png(bytes).map(|decoder| Box::new(decoder) as Box<dyn ImageDecoder>),
-        Format::Tiff => TiffDecoder::new(reader).map(|decoder| Box::new(decoder) as _),
         Format::Gif => GifDecoder::new(reader).map(|decoder| Box::new(decoder) as _),
         Format::Bmp => BmpDecoder::new(reader).map(|decoder| Box::new(decoder) as _),
         _ => match ico::png(bytes) {
@@ -192,10 +198,14 @@ fn open_other<'a>(
     };
     let mut decoder = decoder.map_err(|error| corrupt(format, error))?;
     let mut limits = image::Limits::no_limits();
-    // what the codec keeps beside the pixels, which were checked against the limits
-    limits.max_alloc = Some(options.limits.bytes.saturating_mul(2));
+    limits.max_alloc = Some(codec_memory(options));
     decoder.set_limits(limits).map_err(|error| corrupt(format, error))?;
     Ok(decoder)
+}
+
+/// The most bytes that a codec may take, pixels included.
+fn codec_memory(options: &DecodeOptions) -> u64 {
+    options.limits.bytes.saturating_mul(2)
 }
 
 /// Reads the header of a PNG file, with which a colour profile is unpacked.

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use image::metadata::Orientation;
 use mozjpeg::{ColorSpace, Decompress, Marker};
 
+use super::colors::rgb_of_cmyk;
 use super::{Image, Mode};
 use crate::error::{Result, data_err};
 
@@ -85,7 +86,8 @@ impl<'a> Jpeg<'a> {
             started.finish()?;
             Ok((pixels, size.0, size.1))
         })?;
-        let pixels = if colors == ColorSpace::JCS_CMYK { rgb_of_inks(pixels) } else { pixels };
+        // Adobe's programs write them inverted
+        let pixels = if colors == ColorSpace::JCS_CMYK { rgb_of_cmyk::<u8, 0xFF>(pixels) } else { pixels };
         let side = |side| u32::try_from(side).unwrap_or(u32::MAX);
         Image::new(side(width), side(height), mode, pixels)
     }
@@ -102,22 +104,6 @@ fn unwound<T>(work: impl FnOnce() -> std::io::Result<T>) -> Result<T> {
         },
     };
     data_err!("corrupt JPEG image: {reason}")
-}
-
-/// RGB from CMYK as Adobe's programs write it, inverted, by the formula of Pillow.
-fn rgb_of_inks(mut pixels: Vec<u8>) -> Vec<u8> {
-    let count = pixels.len() / 4;
-    for pixel in 0..count {
-        let [cyan, magenta, yellow, key] = [0, 1, 2, 3].map(|ink| u32::from(pixels[4 * pixel + ink]));
-        for (channel, ink) in [cyan, magenta, yellow].into_iter().enumerate() {
-            // a share of the light that the key lets through, divided by 255 and rounded
-            let absorbed = (255 - ink) * key + 128;
-            let light = key - ((absorbed + (absorbed >> 8)) >> 8);
-            pixels[3 * pixel + channel] = u8::try_from(light).unwrap_or(u8::MAX);
-        }
-    }
-    pixels.truncate(3 * count);
-    pixels
 }
 
 const START_OF_SCAN: u8 = 0xDA;

@@ -3,6 +3,7 @@ use std::borrow::Cow;
 
 use crate::error::Error;
 
+mod colors;
 mod convert;
 mod crop;
 mod decode;
@@ -13,9 +14,12 @@ mod format;
 mod ico;
 mod jpeg;
 mod limits;
+mod lzw;
 mod mode;
 mod orientation;
+mod palette;
 mod resize;
+mod tiff;
 mod webp;
 
 pub use convert::convert;
