@@ -32,6 +32,7 @@ mod hamming_distance;
 mod image_attribute;
 mod image_channels;
 mod image_format;
+mod image_hash;
 mod image_height;
 mod image_info;
 mod image_mode;
@@ -206,6 +207,7 @@ pub(crate) fn all(context: &Arc<FunctionContext>) -> Vec<Function> {
         image_format::function(),
         image_info::function(context),
         image_to_tensor::function(),
+        image_hash::function(),
         cosine_distance::function(),
         cosine_similarity::function(),
         inner_product::function(),

@@ -1,4 +1,4 @@
-//! Images as rows of pixels: decode, convert, resize, crop, encode. Pure: no Arrow, no `DataFusion`.
+//! Images as rows of pixels: decode, convert, resize, crop, hash, encode. Pure: no Arrow, no `DataFusion`.
 use std::borrow::Cow;
 
 use crate::error::Error;
@@ -11,13 +11,12 @@ mod dynamic;
 mod encode;
 mod fit;
 mod format;
+mod hash;
 mod ico;
 mod jpeg;
 mod limits;
-mod lzw;
 mod mode;
 mod orientation;
-mod palette;
 mod resize;
 mod tiff;
 mod webp;
@@ -28,6 +27,7 @@ pub use decode::{Header, ImageFile, decode};
 pub use encode::{Encoding, encode};
 pub use fit::{Fit, Resizing};
 pub use format::Format;
+pub use hash::{HashMethod, Hashing, MAX_HASH_SIZE, hash};
 pub use limits::{DecodeOptions, Limits, MAX_PIXELS, MAX_SIDE};
 pub use mode::{Depth, Mode};
 pub use resize::{Filter, resize};

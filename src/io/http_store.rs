@@ -71,20 +71,24 @@ impl HttpStore {
         }
     }
 
-    /// The pages of what is in a folder.
+    /// What is in a folder, each entry with the repository as `prefix` spells it: who lists expects keys that begin
+    /// with what was asked for.
     fn entries(
         &self,
         prefix: Option<&Path>,
         recursive: bool,
-    ) -> Result<impl Stream<Item = Result<(HubPath, Entry)>> + Send + 'static> {
+    ) -> Result<impl Stream<Item = Result<(Arc<str>, Entry)>> + Send + 'static> {
         let Site::Hub(hub, kind) = &self.site else {
             return Err(self.cannot("list files: http(s) has no listing; name a file by its URL"));
         };
-        let folder = hub_path(*kind, prefix.unwrap_or(&Path::default()))?;
+        let prefix = prefix.cloned().unwrap_or_default();
+        let folder = hub_path(*kind, &prefix)?;
+        let repository = prefix.as_ref().strip_suffix(folder.path.as_str()).unwrap_or(prefix.as_ref());
+        let repository: Arc<str> = repository.trim_end_matches('/').into();
         let first = hub::first_page(hub, &folder, recursive);
         let http = self.http.clone();
         let pages = stream::try_unfold((Some(first), HashSet::new()), move |(page, mut listed)| {
-            let (http, folder) = (http.clone(), folder.clone());
+            let (http, folder, repository) = (http.clone(), folder.clone(), Arc::clone(&repository));
             async move {
                 let Some(page) = page else { return Ok(None) };
                 let failed = |failure| failed("cannot list", &folder.to_string(), failure);
@@ -94,7 +98,7 @@ impl HttpStore {
                     let reason = "its listing does not end: a page of it is listed twice";
                     return Err(failed(Failure::new(reason)));
                 }
-                let entries = entries.into_iter().map(move |entry| Ok((folder.clone(), entry)));
+                let entries = entries.into_iter().map(move |entry| Ok((Arc::clone(&repository), entry)));
                 Ok::<_, Error>(Some((stream::iter(entries), (next, listed))))
             }
         });
@@ -319,7 +323,9 @@ impl ObjectStore for HttpStore {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         match self.entries(prefix, true) {
-            Ok(entries) => entries.try_filter_map(async |(folder, entry)| object(&folder, &entry)).boxed(),
+            Ok(entries) => {
+                entries.try_filter_map(async |(repository, entry)| object(&repository, &entry)).boxed()
+            }
             Err(error) => stream::iter([Err(error)]).boxed(),
         }
     }
@@ -327,11 +333,11 @@ impl ObjectStore for HttpStore {
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let mut listed = ListResult { common_prefixes: vec![], objects: vec![] };
         let mut entries = std::pin::pin!(self.entries(prefix, false)?);
-        while let Some((folder, entry)) = entries.try_next().await? {
+        while let Some((repository, entry)) = entries.try_next().await? {
             if entry.is_folder() {
-                listed.common_prefixes.push(Path::parse(folder.with_path(&entry.path).key())?);
+                listed.common_prefixes.push(key(&repository, &entry)?);
             }
-            listed.objects.extend(object(&folder, &entry)?);
+            listed.objects.extend(object(&repository, &entry)?);
         }
         Ok(listed)
     }
@@ -353,14 +359,18 @@ impl ObjectStore for HttpStore {
     }
 }
 
+fn key(repository: &str, entry: &Entry) -> Result<Path> {
+    Ok(Path::parse(format!("{repository}/{}", entry.path))?)
+}
+
 /// An entry as an object of the store, if it is a file.
-fn object(folder: &HubPath, entry: &Entry) -> Result<Option<ObjectMeta>> {
+fn object(repository: &str, entry: &Entry) -> Result<Option<ObjectMeta>> {
     if !entry.is_file() {
         return Ok(None);
     }
     let e_tag = entry.etag();
     Ok(Some(ObjectMeta {
-        location: Path::parse(folder.with_path(&entry.path).key())?,
+        location: key(repository, entry)?,
         last_modified: e_tag.as_deref().map_or(DateTime::UNIX_EPOCH, stand_in),
         size: entry.size,
         e_tag,

@@ -278,6 +278,13 @@ fn a_folder_is_read_with_its_partitions_or_says_why_not() {
         let sql = format!("SELECT count(*), sum(CAST(part AS INT)) FROM 'hf://datasets/{repository}/data/'");
         assert_eq!(hub.rows(&sql), ["3,4"], "{repository}");
     }
+    // what DataFusion lists for itself
+    for repository in ["x/y", "x/y@v1", "x/y@main", "x/y@~parquet", "x/y@refs/convert/parquet"] {
+        let sql = format!(
+            "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'hf://datasets/{repository}/data/'; SELECT count(*) FROM t"
+        );
+        assert_eq!(hub.rows(&sql), ["3"], "{repository}");
+    }
     write(hub.folder.path(), "p/abcé.csv", b"id\n1\n");
     assert_eq!(hub.rows("SELECT count(*) FROM 'hf://datasets/x/y@main/p'"), ["1"]);
 

@@ -211,6 +211,15 @@ async fn every_function_of_images() {
         (format!("decode_image(encode_image({decoded}, 'bmp')) = {decoded}"), "true"),
         (format!("image_to_tensor(decode_image({CAT}, 'L'))['shape'][1]"), "213"),
         (format!("cardinality(image_to_tensor(decode_image({CAT}, 'L'))['data'])"), "68160"),
+        // as the Python library ImageHash has it
+        (format!("image_hash({decoded})"), "[177, 95, 230, 70, 81, 33, 23, 94]"),
+        (
+            format!("image_hash(convert_image({decoded}, 'RGBA16'), 'dhash')"),
+            "[84, 20, 88, 154, 171, 111, 167, 133]",
+        ),
+        (format!("array_length(image_hash({decoded}, hash_size => 16))"), "32"),
+        (format!("image_hash(CASE WHEN image_width({decoded}) < 9 THEN {decoded} END) IS NULL"), "true"),
+        ("image_hash(NULL) IS NULL".to_owned(), "true"),
         (format!("array_length(image_to_tensor(resize(decode_image({CAT}, 'L'), 3, 2)))"), "6"),
     ] {
         let sql = format!("SELECT arrow_cast({call}, 'Utf8')");
@@ -225,6 +234,35 @@ async fn every_function_of_images() {
         error.contains("crop: 21x13 pixels at (300, 200) are not all inside an image of 320x213"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn copies_of_a_photo_have_nearly_its_hash() {
+    // each photo beside a smaller one of its own in another format
+    let pairs = "WITH photos AS (SELECT path, decode_image(download(path), 'RGB') AS image FROM glob('sql/data/photos/*')),
+         hashes AS (SELECT path, image_hash(image) AS hash FROM photos),
+         copies AS (SELECT path, image_hash(decode_image(encode_image(thumbnail(image, 100), 'jpeg', 60))) AS hash FROM photos)
+         SELECT a.path = b.path FROM hashes a CROSS JOIN copies b WHERE hamming_distance(a.hash, b.hash) <= 8";
+    assert_eq!(column(pairs).await.unwrap(), ["true"; 4]);
+
+    let image = format!("decode_image({CAT})");
+    for (call, expected) in [
+        (
+            format!("image_hash({CAT})"),
+            "image_hash: image must be a decoded image, found LargeBinary: use decode_image",
+        ),
+        (
+            format!("image_hash({image}, 'xhash')"),
+            "image_hash: unknown method 'xhash': use 'phash', 'dhash' or 'ahash'",
+        ),
+        (
+            format!("image_hash({image}, hash_size => 6)"),
+            "image_hash: hash_size must be a multiple of 4 from 4 to 64, found 6",
+        ),
+    ] {
+        let error = column(&format!("SELECT {call}")).await.unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[tokio::test]

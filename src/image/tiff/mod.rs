@@ -1,15 +1,21 @@
 //! TIFF, read by the `tiff` crate; strips of LZW, which most files have, by a faster decoder.
+mod lzw;
+mod lzw_strips;
+mod palette;
+mod samples;
+
 use std::borrow::Cow;
 use std::io::{Cursor, ErrorKind};
 
 use image::metadata::Orientation;
-use tiff::decoder::{ChunkType, Decoder, Limits};
-use tiff::tags::{CompressionMethod, PhotometricInterpretation, PlanarConfiguration, SampleFormat, Tag};
+use tiff::decoder::{Decoder, Limits};
+use tiff::tags::{PhotometricInterpretation, SampleFormat, Tag};
 use tiff::{ColorType, TiffError};
 
+use self::lzw_strips::LzwStrips;
+use self::palette::{Palette, as_grey};
+use self::samples::{in_three, interleaved, unpacked};
 use super::colors::{rgb_of_cmyk, rgb_of_ycbcr};
-use super::lzw::Lzw;
-use super::palette::{Palette, as_grey};
 use super::{Image, Mode};
 use crate::error::{Error, Result, data_err};
 
@@ -80,7 +86,7 @@ impl<'a> Tiff<'a> {
     pub(super) fn decode(mut self) -> Result<Image<'static>> {
         let layout = self.decoder.image_buffer_layout().map_err(corrupt)?;
         let mut samples = vec![0; layout.complete_len];
-        match self.strips_of_lzw()? {
+        match LzwStrips::of(&mut self)? {
             Some(strips) => strips.decode(&mut samples)?,
             None => self.decoder.read_image_bytes(&mut samples).map_err(corrupt)?,
         }
@@ -99,6 +105,7 @@ impl<'a> Tiff<'a> {
                 rgb_of_ycbcr(&mut samples);
                 samples
             }
+            ColorType::Gray(32) => in_three(&samples),
             ColorType::Gray(bits @ 1..8) => {
                 let step = if self.palette.is_some() { 1 } else { u8::MAX / ((1 << bits) - 1) };
                 unpacked(&samples, self.width as usize, bits, step)
@@ -110,39 +117,6 @@ impl<'a> Tiff<'a> {
             None => pixels,
         };
         Image::new(self.width, self.height, self.mode, pixels)
-    }
-
-    /// The strips, where the image is made of LZW strips of bytes and nothing has to be done to them but to undo the
-    /// prediction.
-    fn strips_of_lzw(&mut self) -> Result<Option<LzwStrips<'a>>> {
-        let decoder = &mut self.decoder;
-        let mut is = |tag, value: u16, default: u16| Ok(number(decoder, tag)?.unwrap_or(default) == value);
-        let channels = self.color.num_samples();
-        if self.color.bit_depth() != 8
-            || !is(Tag::Compression, CompressionMethod::LZW.to_u16(), 1)?
-            || !is(Tag::PlanarConfiguration, PlanarConfiguration::Chunky.to_u16(), 1)?
-            || !is(Tag::SamplesPerPixel, channels, 1)?
-            || !is(Tag::FillOrder, 1, 1)?
-            || is(Tag::PhotometricInterpretation, PhotometricInterpretation::WhiteIsZero.to_u16(), 1)?
-            || self.decoder.get_chunk_type() != ChunkType::Strip
-        {
-            return Ok(None);
-        }
-        let predictor = number(&mut self.decoder, Tag::Predictor)?;
-        let row = self.width as usize * usize::from(channels);
-        let numbers = |decoder: &mut TiffDecoder, tag| decoder.get_tag_u64_vec(tag).map_err(corrupt);
-        Ok(Some(LzwStrips {
-            bytes: self.bytes,
-            starts: numbers(&mut self.decoder, Tag::StripOffsets)?,
-            lengths: numbers(&mut self.decoder, Tag::StripByteCounts)?,
-            length: row.saturating_mul(self.decoder.chunk_dimensions().1 as usize),
-            row,
-            predicted_from: match predictor {
-                None | Some(1) => None,
-                Some(2) => Some(usize::from(channels)),
-                Some(_) => return Ok(None),
-            },
-        }))
     }
 }
 
@@ -173,81 +147,16 @@ fn mode(decoder: &mut TiffDecoder, color: ColorType) -> Result<Mode> {
         (SampleFormat::Uint, ColorType::RGB(16) | ColorType::CMYK(16)) => Mode::Rgb16,
         (SampleFormat::Uint, ColorType::RGBA(8)) => Mode::Rgba,
         (SampleFormat::Uint, ColorType::RGBA(16)) => Mode::Rgba16,
-        (SampleFormat::IEEEFP, ColorType::RGB(32)) => Mode::Rgb32F,
+        // there is no mode for one float a pixel
+        (SampleFormat::IEEEFP, ColorType::Gray(32) | ColorType::RGB(32)) => Mode::Rgb32F,
         (SampleFormat::IEEEFP, ColorType::RGBA(32)) => Mode::Rgba32F,
         _ => {
             return data_err!(
                 "TIFF image that cannot be decoded: samples {color:?} of {format:?}, expected grey of 1 to 16 bits, \
-                 RGB or CMYK of 8 or 16, or RGB of 32-bit floats"
+                 RGB or CMYK of 8 or 16, or grey or RGB of 32-bit floats"
             );
         }
     })
-}
-
-/// Strips of LZW, each a number of whole rows of bytes.
-struct LzwStrips<'a> {
-    bytes: &'a [u8],
-    starts: Vec<u64>,
-    lengths: Vec<u64>,
-    /// Bytes of a strip when decoded; the last may be shorter.
-    length: usize,
-    /// Bytes of a row.
-    row: usize,
-    /// By how many bytes the sample lies back of which each is the difference, if so.
-    predicted_from: Option<usize>,
-}
-
-impl LzwStrips<'_> {
-    fn decode(&self, pixels: &mut [u8]) -> Result<()> {
-        let mut lzw = Lzw::new();
-        let strips = self.starts.iter().zip(&self.lengths);
-        for (strip, ((start, length), pixels)) in strips.zip(pixels.chunks_mut(self.length)).enumerate() {
-            let end = start.saturating_add(*length);
-            let compressed = usize::try_from(*start)
-                .ok()
-                .and_then(|start| self.bytes.get(start..usize::try_from(end).ok()?))
-                .ok_or_else(|| {
-                    let found = self.bytes.len();
-                    Error::Data(format!(
-                        "corrupt TIFF image: strip {strip} ends at byte {end} of a file of {found}"
-                    ))
-                })?;
-            if lzw.decode(compressed, pixels).is_none() {
-                return data_err!("corrupt TIFF image: strip {strip} is no LZW, or ends before its last row");
-            }
-            if let Some(back) = self.predicted_from {
-                for row in pixels.chunks_mut(self.row) {
-                    for sample in back..row.len() {
-                        row[sample] = row[sample].wrapping_add(row[sample - back]);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Pixels from one plane a channel.
-fn interleaved(planes: &[u8], channels: usize, sample: usize) -> Vec<u8> {
-    let plane = planes.len() / channels;
-    let mut pixels = vec![0; planes.len()];
-    for (index, pixel) in pixels.chunks_exact_mut(channels * sample).enumerate() {
-        for (channel, to) in pixel.chunks_exact_mut(sample).enumerate() {
-            to.copy_from_slice(&planes[channel * plane + index * sample..][..sample]);
-        }
-    }
-    pixels
-}
-
-/// Bytes from samples of less than 8 bits, whose rows end at whole bytes, each times `step`.
-fn unpacked(packed: &[u8], width: usize, bits: u8, step: u8) -> Vec<u8> {
-    let most = (1 << bits) - 1;
-    let rows = packed.chunks_exact((width * usize::from(bits)).div_ceil(8));
-    let samples = |byte: &u8| {
-        let byte = *byte;
-        (0..8 / bits).rev().map(move |index| (byte >> (index * bits) & most) * step)
-    };
-    rows.flat_map(|row| row.iter().flat_map(samples).take(width)).collect()
 }
 
 fn corrupt(error: TiffError) -> Error {
@@ -263,86 +172,11 @@ fn corrupt(error: TiffError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use tiff::encoder::{Compression, Predictor, TiffEncoder, colortype};
-
     use super::*;
     use crate::image::{DecodeOptions, decode};
 
-    fn decoded(bytes: &[u8]) -> Result<Image<'static>> {
+    pub(super) fn decoded(bytes: &[u8]) -> Result<Image<'static>> {
         decode(bytes, None, &DecodeOptions::default())
-    }
-
-    /// A file of LZW strips of so many rows.
-    fn lzw<C: colortype::ColorType<Inner = u8>>(
-        size: (u32, u32),
-        pixels: &[u8],
-        rows: u32,
-        predictor: Predictor,
-    ) -> Vec<u8>
-    where
-        [u8]: tiff::encoder::TiffValue,
-    {
-        let mut file = Cursor::new(Vec::new());
-        let encoder = TiffEncoder::new(&mut file).unwrap();
-        let mut encoder = encoder.with_compression(Compression::Lzw).with_predictor(predictor);
-        let mut image = encoder.new_image::<C>(size.0, size.1).unwrap();
-        image.rows_per_strip(rows).unwrap();
-        image.write_data(pixels).unwrap();
-        file.into_inner()
-    }
-
-    #[test]
-    fn what_lzw_makes_of_pixels_comes_back() {
-        let mut random = 1_u32;
-        let mut noise = |_| {
-            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            random.to_be_bytes()[0]
-        };
-        let (width, height) = (257, 131);
-        let count = width as usize * height as usize * 4;
-        let pictures: [Vec<u8>; 5] = [
-            vec![7; count],
-            (0..count).map(&mut noise).collect(),
-            (0..count).map(|index| u8::try_from(index / 90 % 256).unwrap()).collect(),
-            (0..count).map(|index| b"strings of many lengths, "[index % 25]).collect(),
-            (0..count).map(|index| noise(index) % 3).collect(),
-        ];
-        for (picture, pixels) in pictures.iter().enumerate() {
-            for rows in [1, 20, height] {
-                for predictor in [Predictor::None, Predictor::Horizontal] {
-                    let files = [
-                        (Mode::L, lzw::<colortype::Gray8> as fn(_, _, _, _) -> _),
-                        (Mode::Rgb, lzw::<colortype::RGB8>),
-                        (Mode::Rgba, lzw::<colortype::RGBA8>),
-                    ];
-                    for (mode, file) in files {
-                        let pixels = &pixels[..width as usize * height as usize * mode.channels()];
-                        let image = decoded(&file((width, height), pixels, rows, predictor)).unwrap();
-                        assert_eq!((image.width(), image.height(), image.mode()), (width, height, mode));
-                        let same = image.pixels() == pixels;
-                        assert!(same, "picture {picture} in {mode}, strips of {rows}, {predictor:?}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_lzw_is_an_error() {
-        let file = lzw::<colortype::Gray8>((40, 40), &[7; 1600], 40, Predictor::None);
-        let strip = Tiff::open(&file, 1 << 20).unwrap().strips_of_lzw().unwrap().unwrap();
-        let [start, length] = [strip.starts[0], strip.lengths[0]].map(|n| usize::try_from(n).unwrap());
-        // an end, a code that nothing stands for yet, two clears and no more
-        for (first, second) in [(0x80, 0xC0), (0x80, 0x7F), (0x80, 0x40)] {
-            let mut file = file.clone();
-            file[start..start + length].fill(0);
-            file[start..start + 2].copy_from_slice(&[first, second]);
-            if second == 0x40 {
-                file[start + 2..start + length].fill(0xFF);
-            }
-            let error = decoded(&file).unwrap_err().to_string();
-            assert_eq!(error, "corrupt TIFF image: strip 0 is no LZW, or ends before its last row");
-        }
     }
 
     /// A file of one directory of short numbers (tag, first value, second value or 0), and what stands behind it. Strips are
@@ -437,6 +271,14 @@ mod tests {
         let error =
             decoded(&file((2, 1), &[GREY, bits(8), channels(2)], &[&pixels])).unwrap_err().to_string();
         assert!(error.starts_with("TIFF image that cannot be decoded: samples Multiband"), "{error}");
+    }
+
+    #[test]
+    fn grey_of_floats_becomes_rgb_of_floats() {
+        let float = (Tag::SampleFormat, 3, 0);
+        let [low, high] = [0.25_f32, 1.0].map(f32::to_le_bytes);
+        let bytes = file((2, 1), &[GREY, bits(32), float], &[&[low, high].concat()]);
+        assert_pixels(&bytes, Mode::Rgb32F, &[low, low, low, high, high, high].concat());
     }
 
     #[test]
