@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench images -- PATTERN [SIDE] [files]`: the bytes of the files that match are read before the clock
 //! starts, or by the query itself with `files`; the results are kept in memory. `SET='semantic.cache_bytes = 0'` in the
-//! environment sets an option. Without arguments it does nothing.
+//! environment sets an option, or several with `;` between them. Without arguments it does nothing.
 mod process;
 
 use std::time::Instant;
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     let in_query = arguments.get(2).is_some_and(|argument| argument == "files");
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let ctx = session::new()?;
-        if let Ok(set) = std::env::var("SET") {
+        for set in std::env::var("SET").iter().flat_map(|set| set.split(';')) {
             run(&ctx, &format!("SET {set}")).await?;
         }
         let image = |file: &str| format!("resize(convert_image(decode_image({file}), 'RGB'), {side}, {side})");

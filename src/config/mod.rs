@@ -121,7 +121,7 @@ impl Default for Settings {
             on_error: OnError::Raise,
             slice_rows: 1024,
             slice_bytes: 4 << 20,
-            slices_in_flight: 8,
+            slices_in_flight: 4,
             cache_bytes: 64 << 20,
             nearest_join: true,
             parquet_vectors: ParquetVectors::Packed,
