@@ -22,7 +22,7 @@ SELECT a.path AS photo, b.path AS other,
                              embed_image(decode_image(download(b.path)), 'efficientnet-lite0')), 2) AS distance
 FROM glob('sql/data/photos/*') a CROSS JOIN glob('sql/data/photos/*') b
 WHERE a.path < b.path
-ORDER BY distance
+ORDER BY distance, photo
 LIMIT 3;
 -- ╭─────────────────────────────┬─────────────────────────────┬──────────╮
 -- │ photo                       ┆ other                       ┆ distance │
